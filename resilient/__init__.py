@@ -1,0 +1,45 @@
+"""What a Python program does when a connection is refused: wait well, stop in time, tell why."""
+
+from ._recovery import Attempt
+from .backoff import Backoff
+from .clock import Cancellation
+from .decorators import attempts, retry_on_refused
+from .endpoint import Endpoint
+from .errors import PolicyError, TargetError
+from .events import CallRecovered, Event, Observer, RetriesExhausted, RetryScheduled
+from .logs import log_before_sleep, log_events
+from .policy import Policy, retry_if_not_ready, retry_if_refused, retry_if_unreachable, retry_if_unresolved
+from .refusal import Refusal, find_refusal, is_hopeless, is_not_ready, is_refused, is_unreachable, is_unresolved
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Attempt",
+    "Backoff",
+    "CallRecovered",
+    "Cancellation",
+    "Endpoint",
+    "Event",
+    "Observer",
+    "Policy",
+    "PolicyError",
+    "Refusal",
+    "RetriesExhausted",
+    "RetryScheduled",
+    "TargetError",
+    "__version__",
+    "attempts",
+    "find_refusal",
+    "is_hopeless",
+    "is_not_ready",
+    "is_refused",
+    "is_unreachable",
+    "is_unresolved",
+    "log_before_sleep",
+    "log_events",
+    "retry_if_not_ready",
+    "retry_if_refused",
+    "retry_if_unreachable",
+    "retry_if_unresolved",
+    "retry_on_refused",
+]

@@ -1,0 +1,174 @@
+"""The driver for coroutine functions: awaits the user's function and pauses its task, on asyncio or trio.
+
+Twin of `_sync.py`, line for line; edited together and tested by one suite.
+Imports asyncio or trio only when one of them is running, so it is loaded already.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import CoroutineType
+from typing import Any, ParamSpec, TypeVar
+
+from . import clock
+from ._recovery import Attempt, Plan, Recovery
+from .clock import LONGEST_NAP, Cancellation
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def protect(function: Callable[P, Coroutine[Any, Any, T]], plan: Plan) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Return the coroutine function `function` with its refusals retried as planned."""
+
+    @functools.wraps(function, updated=())
+    async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+        started = clock.now()
+        try:
+            return await function(*args, **kwargs)
+        except Exception as error:
+            recovery = Recovery(plan, started, args, kwargs)
+            step = recovery.failed(error)
+            if step is None:
+                raise
+        return await again(function, args, kwargs, recovery, step)
+
+    return protected
+
+
+async def adopt(first: Coroutine[Any, Any, T], function: Callable[..., Any], plan: Plan, args: Any, kwargs: Any) -> T:
+    """Await a coroutine that a plain function returned, and protect it: attempt 1 is `first`, later ones are new calls."""
+    started = clock.now()
+    try:
+        return await first
+    except Exception as error:
+        recovery = Recovery(plan, started, args, kwargs)
+        step = recovery.failed(error)
+        if step is None:
+            raise
+    return await again(function, args, kwargs, recovery, step)  # type: ignore[no-any-return]
+
+
+async def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recovery, step: float) -> Any:
+    """Try again, outside the `except`, so that no attempt sees an earlier one's error as its context."""
+    while True:
+        await sleep(step, recovery.cancellation, recovery)
+        if not recovery.woken():
+            recovery.reraise()
+        try:
+            result = function(*args, **kwargs)
+            if type(result) is CoroutineType:
+                result = await result
+        except Exception as error:
+            following = recovery.failed(error)
+            if following is None:
+                raise
+            step = following
+        else:
+            recovery.succeeded()
+            return result
+
+
+class Attempts(AsyncIterator[Attempt]):
+    """The attempts of one block, with their pauses between."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._attempt: Attempt | None = None
+        self._started = 0.0
+
+    async def __anext__(self) -> Attempt:
+        if self._attempt is None:
+            self._started = clock.now()
+            self._attempt = Attempt(self._plan, self._started, None)
+            return self._attempt
+        self._attempt.check_used()
+        recovery, step = self._attempt.recovery, self._attempt.step
+        if recovery is None or step is None:
+            raise StopAsyncIteration
+        await sleep(step, recovery.cancellation, recovery)
+        if not recovery.woken():
+            recovery.reraise()
+        self._attempt = Attempt(self._plan, self._started, recovery)
+        return self._attempt
+
+
+async def sleep(seconds: float, cancellation: Cancellation | None, caller: Recovery) -> None:
+    """Pause this task for `seconds`, or until `cancellation` ends it."""
+    if clock.stand_in is not None:
+        await clock.stand_in.sleep_async(seconds, cancellation, caller)
+        return
+    until = clock.now() + seconds
+    nap = _nap_trio if in_trio() else _nap_asyncio
+    while True:  # at least once: a pause of no length still lets other tasks run
+        await nap(max(0.0, min(until - clock.now(), LONGEST_NAP)), cancellation)
+        if until <= clock.now() or (cancellation is not None and cancellation.cancelled):
+            return
+
+
+def in_trio() -> bool:
+    """Whether this is a trio task; otherwise it is an asyncio one."""
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return False
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _nap_asyncio(seconds: float, cancellation: Cancellation | None) -> None:
+    import asyncio
+
+    if cancellation is None:
+        await asyncio.sleep(seconds)
+        return
+    loop = asyncio.get_running_loop()
+    gate: asyncio.Future[None] = loop.create_future()
+
+    def open_gate() -> None:
+        if not gate.done():
+            gate.set_result(None)
+
+    def wake() -> None:
+        try:
+            loop.call_soon_threadsafe(open_gate)
+        except RuntimeError:  # the loop is closed, and nobody sleeps on it any more
+            return
+
+    timer = loop.call_later(seconds, open_gate)
+    key = cancellation.watch(wake)
+    try:
+        if cancellation.cancelled:
+            open_gate()
+        await gate
+    finally:
+        timer.cancel()
+        cancellation.unwatch(key)
+
+
+async def _nap_trio(seconds: float, cancellation: Cancellation | None) -> None:
+    import trio
+
+    if cancellation is None:
+        await trio.sleep(seconds)
+        return
+    token, gate = trio.lowlevel.current_trio_token(), trio.Event()
+
+    def wake() -> None:
+        try:
+            token.run_sync_soon(gate.set)
+        except trio.RunFinishedError:
+            return
+
+    key = cancellation.watch(wake)
+    try:
+        if cancellation.cancelled:
+            gate.set()
+        with trio.move_on_after(seconds):
+            await gate.wait()
+    finally:
+        cancellation.unwatch(key)

@@ -1,0 +1,172 @@
+"""An exception and what lies behind it.
+
+Pure: exceptions in, exceptions out; nothing is judged, changed or held. Bounded and safe against cycles.
+Whatever a hostile class answers, nothing is raised here: dunder attributes are read through `BaseException`'s own
+descriptors, everything else behind a guard.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Final, TypeGuard
+
+MOST_NODES: Final = 1_000
+"""How many exceptions of one chain are looked at. A real one has fewer than twenty."""
+
+DEEPEST: Final = 100
+"""How many links are followed in one line."""
+
+CARRIERS: Final = (
+    "reason",  # urllib, urllib3
+    "orig",  # SQLAlchemy
+    "os_error",  # aiohttp
+    "original_exception",  # PyMySQL
+    "original_error",
+    "inner_exception",  # azure-core
+    "real_error",
+    "exception",  # pika's connector errors
+    "errors",  # cassandra-driver, elastic-transport: one per host
+    "exceptions",
+)
+"""The attributes by which libraries carry an inner error. Not any attribute: a `.previous` is history."""
+
+BUILTINS: Final = frozenset(
+    value for value in vars(builtins).values() if isinstance(value, type) and issubclass(value, BaseException)
+)
+
+_args: Any = BaseException.__dict__["args"].__get__
+_cause: Any = BaseException.__dict__["__cause__"].__get__
+_context: Any = BaseException.__dict__["__context__"].__get__
+_suppressed: Any = BaseException.__dict__["__suppress_context__"].__get__
+_traceback: Any = BaseException.__dict__["__traceback__"].__get__
+
+
+def is_exception(value: object) -> TypeGuard[BaseException]:
+    """Whether `value` really is an exception, whatever its `__class__` claims."""
+    return issubclass(type(value), BaseException)
+
+
+def package(cls: type) -> str | None:
+    """Return the top-level package of a class, or None for a builtin one."""
+    if cls in BUILTINS or cls is object:
+        return None
+    module = cls.__module__
+    return module.partition(".")[0] if type(module) is str else None
+
+
+def packages(cls: type) -> set[str]:
+    """Return the top-level packages of a class and its bases, without `builtins`."""
+    return {found for base in cls.__mro__ if (found := package(base)) is not None}
+
+
+def is_group(cls: type) -> bool:
+    """Whether this is the class of an exception group: the builtin one, or the backport for Python 3.10."""
+    return any(base.__name__ == "BaseExceptionGroup" for base in cls.__mro__[:-2])
+
+
+def _exceptions_in(value: object) -> list[BaseException]:
+    """List the exceptions that an attribute or argument holds: itself, or the members of a plain container."""
+    if is_exception(value):
+        return [value]
+    members: Iterable[object]
+    if isinstance(value, dict):
+        members = value.values()
+    elif isinstance(value, (list, tuple)):
+        members = value
+    else:
+        return []
+    found: list[BaseException] = []
+    for member in members:
+        if is_exception(member):
+            found.append(member)
+            if len(found) > MOST_NODES:  # too many to judge: the walk ends with its budget spent
+                break
+    return found
+
+
+def _carried(exc: BaseException, cls: type) -> Iterator[list[BaseException]]:
+    """Yield what stands in `args` and in the attributes by which libraries carry the inner error."""
+    arguments = _args(exc)
+    if arguments:
+        found: list[BaseException] = []
+        for argument in arguments:
+            found += _exceptions_in(argument)
+        if found:
+            yield found
+    if cls in BUILTINS:
+        return
+    for name in CARRIERS:
+        try:
+            value = getattr(exc, name, None)
+            if value is not None and (found := _exceptions_in(value)):
+                yield found
+        except Exception:  # noqa: BLE001  # a property of the client's, or of an attacker's: no evidence there
+            continue
+
+
+def wrapped_context(exc: BaseException, cls: type, *, vouched: bool) -> BaseException | None:
+    """Return the implicit context of `exc` where the library that raised it wrapped it, else None.
+
+    The frame that caught the inner error must belong to the top-level package of one of the classes of the outer one:
+    `try: primary() except OSError: replica()` in an application is thus not followed from the replica's error.
+
+    Args:
+        exc: the outer error.
+        cls: its type.
+        vouched: a signature says that this client hides its cause behind `from None`.
+    """
+    context: BaseException | None = _context(exc)
+    if context is None or cls in BUILTINS or cls.__name__ in ("CancelledError", "Cancelled", "gaierror"):
+        return None
+    if _suppressed(exc) and (not vouched or _cause(exc) is not None):
+        return None
+    traceback: TracebackType | None = _traceback(context)
+    if traceback is None:
+        return context if vouched else None
+    module = traceback.tb_frame.f_globals.get("__name__")
+    if type(module) is str and module.partition(".")[0] in packages(cls):
+        return context
+    return None
+
+
+def behind(exc: BaseException, *, vouched: bool = False) -> Iterator[list[BaseException]]:
+    """Yield what directly lies behind `exc`, the strongest evidence first.
+
+    Each item is a list of exceptions that stand for one reason: it counts only if *every* member does.
+    The order is explicit cause, `args` and carrying attributes, implicit context; a group has its members only.
+    """
+    cls = type(exc)
+    if is_group(cls):  # nothing but its members counts, or a group with one refused member could pass
+        members = _exceptions_in(getattr(exc, "exceptions", ()))
+        if members:
+            yield members
+        return
+    cause = _cause(exc)
+    if cause is not None:
+        yield [cause]
+    yield from _carried(exc, cls)
+    context = wrapped_context(exc, cls, vouched=vouched)
+    if context is not None:
+        yield [context]
+
+
+def chain(exc: BaseException) -> Iterator[BaseException]:
+    """Yield `exc` and everything it carries or chains to in whatever way, each once, nearest first."""
+    seen: set[int] = set()
+    waiting = [exc]
+    while waiting and len(seen) < MOST_NODES:
+        current = waiting.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        try:
+            for link in behind(current):
+                waiting += link
+        except Exception:  # noqa: BLE001  # a hostile class: what it carries stays unknown
+            continue
+        context = _context(current)
+        if context is not None:
+            waiting.append(context)

@@ -1,0 +1,445 @@
+"""One failing call from its first error to its last, on tenacity's engine.
+
+Decides, and never pauses or calls the user's function: that is the drivers' part. A driver asks one question inside its
+`except`: `step = recovery.failed(error)`, and gets seconds to pause, or None to let the error fly by a bare `raise`.
+Nothing here may replace the client's error: what fails in here is logged, and the error flies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from types import CodeType, TracebackType
+from typing import Any, Final, NoReturn, TypeAlias
+
+import tenacity
+
+from . import clock, events, logs
+from ._causes import chain
+from ._scrub import describe, scrub, type_name
+from .clock import Cancellation
+from .endpoint import Endpoint
+from .errors import PolicyError
+from .events import CallRecovered, RetriesExhausted, RetryScheduled
+from .policy import Policy, RetryIf
+from .refusal import judge
+
+LATE: Final = 0.25
+"""Seconds past the deadline up to which an attempt that was scheduled in time may still start."""
+
+HEARTBEAT: Final = 10.0
+"""Seconds between two retries of one call that a quiet log shows."""
+
+Target: TypeAlias = "str | Endpoint | Callable[..., str | Endpoint]"
+"""What a call connects to: a text, an `Endpoint`, or a callable of the call's arguments that gives one."""
+
+_MARK: Final = "_resilient_gave_up"
+_NOTE: Final = "resilient: gave up after "
+
+_set_context: Any = BaseException.__dict__["__context__"].__set__
+_context: Any = BaseException.__dict__["__context__"].__get__
+_cause: Any = BaseException.__dict__["__cause__"].__get__
+_traceback: Any = BaseException.__dict__["__traceback__"].__get__
+
+_latest_end = float("-inf")
+"""When a call last gave up, anywhere in the process: most failing attempts need not look for a mark at all."""
+
+
+def _over(retry_state: tenacity.RetryCallState) -> None:
+    """Answer for tenacity, instead of raising, when its stop strategy says that it is over."""
+
+
+class Plan:
+    """What is known of a call before it is made; shared by all calls of one decorated function."""
+
+    __slots__ = ("call", "cancellation", "endpoint", "engine", "find_target", "multiplies", "policy", "warned")
+
+    def __init__(self, policy: Policy, call: str, target: Target | None, cancellation: Cancellation | None) -> None:
+        self.policy = policy
+        self.call = scrub(call)
+        self.cancellation = cancellation
+        self.endpoint: Endpoint | None = None
+        self.find_target: Callable[..., str | Endpoint] | None = None
+        if callable(target):
+            self.find_target = target
+        elif target is not None:
+            self.endpoint = Endpoint.parse(target)
+        self.engine = tenacity.Retrying(
+            retry=tenacity.retry_always,
+            stop=policy.stop_strategy(),
+            wait=policy.wait_strategy(),
+            retry_error_callback=_over,
+        )
+        self.multiplies = _opted_in(policy.retry)
+        self.warned = False
+
+
+class Recovery:
+    """One failing call. Made at its first error, gone at its end."""
+
+    __slots__ = (
+        "__weakref__",
+        "_attempt_started",
+        "_endpoint",
+        "_engine",
+        "_final",
+        "_heard",
+        "_held",
+        "_plan",
+        "_started",
+        "_state",
+        "over",
+    )
+
+    def __init__(self, plan: Plan, started: float, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._plan = plan
+        self._started = started
+        self._attempt_started = started
+        self._engine: tenacity.Retrying | None = None
+        self._state = tenacity.RetryCallState(plan.engine, None, args, kwargs)
+        self._state.start_time = started
+        self._endpoint: Endpoint | None = plan.endpoint
+        self._final = False
+        self._heard: float | None = None
+        self._held: BaseException | None = None
+        self.over = False
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that is being made, or that failed last."""
+        return self._state.attempt_number
+
+    @property
+    def cancellation(self) -> Cancellation | None:
+        """What may cut a pause short."""
+        return self._plan.cancellation
+
+    def failed(self, error: Exception) -> float | None:
+        """Decide, inside the `except`, what follows this error: seconds to pause, or None: let it fly."""
+        try:
+            delay = self._decide(error)
+        except Exception as problem:  # noqa: BLE001  # nothing may replace the client's error
+            logs.complain(f"policy {self._policy_name()}", type_name(error), problem)
+            self._give_up(error, f"the policy failed with {type_name(problem)}")
+            delay = None
+        finally:
+            self._state.outcome = None  # holds the error, its frames and their sockets
+        if delay is None:
+            self.over = True
+        else:
+            _release_frames(error)
+            self._held = error
+        return delay
+
+    def woken(self) -> bool:
+        """Decide, after a pause, whether there is another attempt; if not, `reraise()` follows."""
+        error, now = self._held, clock.now()
+        assert error is not None
+        try:
+            reason = self._ended_while_waiting(error, now)
+        except Exception as problem:  # noqa: BLE001
+            logs.complain(f"policy {self._policy_name()}", type_name(error), problem)
+            reason = f"the policy failed with {type_name(problem)}"
+        finally:
+            self._state.outcome = None
+        if reason is not None:
+            self._give_up(error, reason)
+            self.over = True
+            return False
+        self._held = None
+        self._state.attempt_number += 1
+        self._attempt_started = now
+        return True
+
+    def reraise(self) -> NoReturn:
+        """Raise the last error after a pause that no attempt follows, as it was."""
+        error, self._held = self._held, None
+        assert error is not None
+        context = _context(error)
+        try:
+            raise error
+        finally:
+            _set_context(error, context)  # `raise` outside its handler replaced it
+            del error, context
+
+    def succeeded(self) -> None:
+        """Tell that an attempt after the first one succeeded."""
+        self.over = True
+        if self._plan.policy.observers or events.taps:
+            logs.tell(
+                self._plan.policy.observers,
+                CallRecovered(
+                    call=self._plan.call,
+                    policy=self._plan.policy.name,
+                    target=self._endpoint,
+                    attempt=self.attempt,
+                    elapsed=clock.now() - self._started,
+                ),
+            )
+
+    def _decide(self, error: Exception) -> float | None:
+        if not clock.patience:
+            return None
+        plan, state = self._plan, self._state
+        policy = plan.policy
+        now = clock.now()
+        state.outcome_timestamp = now
+        state.outcome = tenacity.Future(state.attempt_number)
+        state.outcome.set_exception(error)
+        verdict = policy.retry(state)
+        if not verdict:
+            return None
+        if verdict is not True and inspect.isawaitable(verdict):
+            raise PolicyError("the retry strategy gave an awaitable, and a decision never waits")
+        if not plan.multiplies and (inside := self._gave_up_inside(error)) is not None:
+            self._say_no_effect(inside)
+            return None
+        if plan.find_target is not None and self._endpoint is None:
+            self._endpoint = self._ask_for_target(plan.find_target)
+        if plan.cancellation is not None and plan.cancellation.cancelled:
+            self._give_up(error, "cancelled")
+            return None
+        if self._engine is None:
+            self._engine = state.retry_object = plan.engine.copy()
+            self._engine.begin()
+        step = None if self._final else self._engine.iter(state)
+        self._engine.iter_state.reset()  # its actions are the engine's own methods: a circle that only gc would end
+        if not isinstance(step, tenacity.DoSleep):  # `_over` answered
+            self._give_up(error, self._limit())
+            return None
+        delay = float(step)
+        elapsed = now - self._started
+        if policy.deadline is not None and delay >= policy.deadline - elapsed:
+            self._final = True  # this delay ends at the deadline: one last attempt
+        if policy.observers or events.taps:
+            self._tell_scheduled(error, now, elapsed, delay)
+        return delay
+
+    def _ended_while_waiting(self, error: BaseException, now: float) -> str | None:
+        plan, state = self._plan, self._state
+        if plan.cancellation is not None and plan.cancellation.cancelled:
+            return "cancelled"
+        elapsed = now - self._started
+        deadline = plan.policy.deadline
+        if deadline is not None and elapsed > deadline + LATE:
+            return f"deadline {deadline:g} s, woken {elapsed - deadline:.2f} s late"
+        if deadline is not None and elapsed >= deadline:
+            self._final = True
+        stop = plan.policy.stop
+        if stop is not None:
+            state.outcome_timestamp = now
+            state.outcome = tenacity.Future(state.attempt_number)
+            state.outcome.set_exception(error)
+            taken, state.upcoming_sleep = state.upcoming_sleep, 0.0
+            if stop(state):
+                return f"stop strategy {logs.name_of(stop)}"
+            state.upcoming_sleep = taken  # "decorrelated" jitter builds on it
+        return None
+
+    def _limit(self) -> str:
+        """Say which limit has just ended the call."""
+        policy, attempts = self._plan.policy, self._plan.policy.attempts
+        if attempts is not None and self.attempt >= attempts:
+            return f"limit {attempts} attempt" + ("" if attempts == 1 else "s")
+        elapsed = (self._state.outcome_timestamp or 0.0) - self._started
+        if policy.deadline is not None and (self._final or elapsed >= policy.deadline):
+            return f"deadline {policy.deadline:g} s"
+        return f"stop strategy {logs.name_of(policy.stop)}"
+
+    def _give_up(self, error: BaseException, reason: str) -> None:
+        global _latest_end
+        plan, now = self._plan, clock.now()
+        _latest_end = now
+        kind, evidence = judge(error)
+        event = RetriesExhausted(
+            call=plan.call,
+            policy=plan.policy.name,
+            target=self._endpoint,
+            attempt=self.attempt,
+            elapsed=now - self._started,
+            kind=kind,
+            error_type=type_name(error),
+            error_text=describe(evidence),
+            reason=reason,
+        )
+        # Plain data, so that the client's exception still pickles.
+        _set_attribute(error, _MARK, (self._started, id(plan), self._policy_name()))
+        _set_note(error, f"resilient: {logs.gave_up(event)}")
+        logs.tell(plan.policy.observers, event)
+
+    def _tell_scheduled(self, error: Exception, now: float, elapsed: float, delay: float) -> None:
+        plan = self._plan
+        kind, evidence = judge(error)
+        heartbeat = self._heard is None or now - self._heard >= HEARTBEAT
+        if heartbeat:
+            self._heard = now
+        logs.tell(
+            plan.policy.observers,
+            RetryScheduled(
+                call=plan.call,
+                policy=plan.policy.name,
+                target=self._endpoint,
+                attempt=self.attempt,
+                elapsed=elapsed,
+                delay=delay,
+                kind=kind,
+                error_type=type_name(error),
+                error_text=describe(evidence),
+                deadline=plan.policy.deadline,
+                heartbeat=heartbeat,
+            ),
+        )
+
+    def _ask_for_target(self, find_target: Callable[..., str | Endpoint]) -> Endpoint | None:
+        try:
+            return Endpoint.parse(find_target(*self._state.args, **self._state.kwargs))
+        except Exception as problem:  # noqa: BLE001  # isolated like an observer
+            logs.complain(logs.name_of(find_target), "target=", problem)
+            return None
+
+    def _gave_up_inside(self, error: BaseException) -> str | None:
+        """Return the name of the policy of a decorated call that gave up on this error during this attempt."""
+        if _latest_end < self._attempt_started:
+            return None
+        for link in chain(error):
+            mark = _attribute(link, _MARK)
+            if type(mark) is tuple and len(mark) == 3:
+                started, plan, name = mark
+                # The call inside began and ended within this attempt. A clock too coarse to tell is no proof, so a
+                # cached exception that this same function gave up on before does not count as one from inside.
+                if started > self._attempt_started or (started == self._attempt_started and plan != id(self._plan)):
+                    return str(name)
+        return None
+
+    def _say_no_effect(self, inside: str) -> None:
+        if not self._plan.warned:
+            self._plan.warned = True
+            logs.say(logging.WARNING, "policy %s has no effect: policy %s retries inside", self._policy_name(), inside)
+
+    def _policy_name(self) -> str:
+        name = self._plan.policy.name
+        return f"of {self._plan.call}" if name is None else f"{scrub(name)} of {self._plan.call}"
+
+
+class Attempt:
+    """One attempt of the block form: `with attempt: ...`.
+
+    Attributes:
+        number: 1 for the first.
+    """
+
+    __slots__ = ("_entered", "_plan", "_recovery", "_started", "number", "step")
+
+    def __init__(self, plan: Plan, started: float, recovery: Recovery | None) -> None:
+        self._plan = plan
+        self._started = started
+        self._recovery = recovery
+        self._entered = False
+        self.number = 1 if recovery is None else recovery.attempt
+        self.step: float | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start of the first attempt."""
+        return clock.now() - self._started
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds to the deadline, fit to be a client's own timeout; None if there is none.
+
+        Never less than 0.25, because the last attempt is made at the deadline itself, and many clients take a timeout
+        of zero for none at all.
+        """
+        deadline = self._plan.policy.deadline
+        return None if deadline is None else max(LATE, deadline - self.elapsed)
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """The failing call this belongs to, once it has failed."""
+        return self._recovery
+
+    def check_used(self) -> None:
+        """Raise where the block came round again without `with attempt:`, which would never end."""
+        if not self._entered:
+            raise RuntimeError("the attempt was not used: write `for attempt in attempts(...): with attempt: ...`")
+
+    def __enter__(self) -> Attempt:
+        if self._entered:
+            raise RuntimeError("an attempt is entered once: `for attempt in attempts(...): with attempt: ...`")
+        self._entered = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if error is None:
+            if self._recovery is not None:
+                self._recovery.succeeded()
+            return False
+        if not isinstance(error, Exception):
+            return False
+        if self._recovery is None:
+            self._recovery = Recovery(self._plan, self._started, (), {})
+        self.step = self._recovery.failed(error)
+        return self.step is not None
+
+
+def _opted_in(strategy: object) -> bool:
+    """Whether `retry_if_refused(exhausted=True)` stands anywhere in a retry strategy."""
+    if isinstance(strategy, RetryIf):
+        return strategy.exhausted
+    parts = getattr(strategy, "retries", ())
+    return isinstance(parts, (tuple, list)) and any(map(_opted_in, parts))
+
+
+def _attribute(error: BaseException, name: str) -> object:
+    try:
+        return object.__getattribute__(error, "__dict__").get(name)
+    except Exception:  # noqa: BLE001  # a hostile class: it carries no mark of ours
+        return None
+
+
+def _set_attribute(error: BaseException, name: str, value: object) -> None:
+    try:
+        object.__setattr__(error, name, value)
+    except Exception:  # noqa: BLE001
+        return
+
+
+def _set_note(error: BaseException, note: str) -> None:
+    """Add a note (PEP 678, Python 3.11 and on), in place of an earlier one of ours."""
+    try:
+        notes = getattr(error, "__notes__", None)
+        if isinstance(notes, list):
+            notes[:] = [old for old in notes if not (isinstance(old, str) and old.startswith(_NOTE))]
+        BaseException.add_note(error, note)  # type: ignore[attr-defined,unused-ignore]
+    except Exception:  # noqa: BLE001  # Python 3.10, or an exception that cannot be written to
+        return
+
+
+_SUSPENDABLE: Final = (
+    inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+)
+
+
+def _release_frames(error: BaseException) -> None:
+    """Clear what the frames of an error hold, sockets and arguments, while its call waits; their lines stay.
+
+    Frames of coroutines and generators are left alone: clearing one that is suspended closes it (before Python 3.13),
+    and an error that many tasks share carries the frames of all of them.
+    """
+    link: BaseException | None = error
+    for _ in range(20):
+        if link is None:
+            return
+        traceback: TracebackType | None = _traceback(link)
+        while traceback is not None:
+            frame = traceback.tb_frame
+            code: CodeType = frame.f_code
+            if not code.co_flags & _SUSPENDABLE:
+                with contextlib.suppress(RuntimeError):  # it is running
+                    frame.clear()
+            traceback = traceback.tb_next
+        link = _cause(link) or _context(link)

@@ -1,0 +1,84 @@
+"""The driver for plain functions: calls the user's function and pauses its thread.
+
+Twin of `_async.py`, line for line; edited together and tested by one suite.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from types import CoroutineType
+from typing import Any, ParamSpec, TypeVar
+
+from . import clock
+from ._recovery import Attempt, Plan, Recovery
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def protect(
+    function: Callable[P, T], plan: Plan, adopt: Callable[[Any, Callable[..., Any], Plan, Any, Any], Any]
+) -> Callable[P, T]:
+    """Return `function` with its refusals retried as planned. `adopt` takes over a coroutine that it returns."""
+
+    @functools.wraps(function, updated=())
+    def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+        started = clock.now()
+        try:
+            result = function(*args, **kwargs)
+        except Exception as error:
+            recovery = Recovery(plan, started, args, kwargs)
+            step = recovery.failed(error)
+            if step is None:
+                raise
+        else:
+            if type(result) is not CoroutineType:
+                return result
+            return adopt(result, function, plan, args, kwargs)  # type: ignore[no-any-return]
+        result = again(function, args, kwargs, recovery, step)
+        return adopt(result, function, plan, args, kwargs) if type(result) is CoroutineType else result
+
+    return protected
+
+
+def again(function: Callable[..., T], args: Any, kwargs: Any, recovery: Recovery, step: float) -> T:
+    """Try again, outside the `except`, so that no attempt sees an earlier one's error as its context."""
+    while True:
+        clock.sleep(step, recovery.cancellation, recovery)
+        if not recovery.woken():
+            recovery.reraise()
+        try:
+            result = function(*args, **kwargs)
+        except Exception as error:
+            following = recovery.failed(error)
+            if following is None:
+                raise
+            step = following
+        else:
+            recovery.succeeded()
+            return result
+
+
+class Attempts(Iterator[Attempt]):
+    """The attempts of one block, with their pauses between."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._attempt: Attempt | None = None
+        self._started = 0.0
+
+    def __next__(self) -> Attempt:
+        if self._attempt is None:
+            self._started = clock.now()
+            self._attempt = Attempt(self._plan, self._started, None)
+            return self._attempt
+        self._attempt.check_used()
+        recovery, step = self._attempt.recovery, self._attempt.step
+        if recovery is None or step is None:
+            raise StopIteration
+        clock.sleep(step, recovery.cancellation, recovery)
+        if not recovery.woken():
+            recovery.reraise()
+        self._attempt = Attempt(self._plan, self._started, recovery)
+        return self._attempt

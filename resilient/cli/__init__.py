@@ -1,0 +1,55 @@
+"""The command line: `resilient COMMAND …`, argv in, exit code out.
+
+One file a subcommand, imported only when it is called, so that `resilient --help` stays quick.
+Such a file offers `run(argv) -> int`, with the arguments after its own name, and is listed in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from .. import __version__
+
+COMMANDS = {
+    "demo": "see it work: real servers come up late, die and come back, and no call fails",
+}
+"""Subcommand → what `resilient --help` says about it. The file has the same name."""
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; `argv` is `sys.argv[1:]` unless given.
+
+    Raises:
+        SystemExit: by argparse, with 0 after `--help` and `--version`, with 2 after a usage error.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments and arguments[0] in COMMANDS:
+            return int(import_module(f".{arguments[0]}", __name__).run(arguments[1:]))
+        parser = _parser()
+        parser.parse_args(arguments)
+        parser.error("a command is needed")
+    except KeyboardInterrupt:
+        print("\nresilient: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `resilient demo | head`: nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="resilient", description="What a Python program does when a connection is refused."
+    )
+    parser.add_argument("--version", action="version", version=f"resilient-connect {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for name, summary in COMMANDS.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    return parser

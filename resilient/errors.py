@@ -1,0 +1,57 @@
+"""The errors this library raises of its own accord.
+
+Ground floor: imports nothing of the house. Evidence is kept in attributes, and everything pickles.
+
+    ValueError
+    ├── PolicyError          a field of a Policy or Backoff is wrong
+    └── TargetError          a target cannot be read
+    ConnectionRefusedError
+    └── CircuitOpenError     a circuit breaker refused the call before it reached the wire
+"""
+
+from __future__ import annotations
+
+import errno
+
+
+class PolicyError(ValueError):
+    """A field of a `Policy`, a `Backoff` or another setting is wrong.
+
+    The message names the field, the value and what would be right.
+    It is raised where the value is given, never later.
+    """
+
+
+class TargetError(ValueError):
+    """A target cannot be read.
+
+    The message says what is wrong with it and echoes nothing of it beyond the scheme:
+    targets carry passwords.
+    """
+
+
+class CircuitOpenError(ConnectionRefusedError):
+    """A circuit is open, so the call was refused without touching the wire.
+
+    It is a `ConnectionRefusedError`, so that existing handlers and fallbacks work.
+    The judge never takes it for a refusal by the endpoint itself.
+
+    Attributes:
+        breaker: name of the breaker.
+        retry_after: seconds until the circuit may let a probe through, or None where that is not known.
+        last_error: text of the last failure the breaker counted, or None.
+    """
+
+    def __init__(self, breaker: str, retry_after: float | None = None, last_error: str | None = None) -> None:
+        message = f"circuit {breaker!r} is open"
+        if retry_after is not None:
+            message += f", retry after {retry_after:.3g} s"
+        if last_error is not None:
+            message += f"; last error: {last_error}"
+        super().__init__(errno.ECONNREFUSED, message)
+        self.breaker = breaker
+        self.retry_after = retry_after
+        self.last_error = last_error
+
+    def __reduce__(self) -> tuple[type[CircuitOpenError], tuple[str, float | None, str | None]]:
+        return type(self), (self.breaker, self.retry_after, self.last_error)

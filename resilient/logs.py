@@ -1,0 +1,165 @@
+"""One event → one record.
+
+Stateless but for the list of observers that failed already. Nothing here may raise into a call: a log line or an
+observer that fails changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
+
+from . import events as _events
+from ._scrub import describe, scrub, type_name
+from .events import CallRecovered, Event, Observer, RetriesExhausted, RetryScheduled
+from .refusal import judge
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+# No NullHandler: a newcomer who configured nothing sees the first retry on stderr instead of a silent minute.
+logger: Final = logging.getLogger("resilient")
+
+_MOST_COMPLAINTS: Final = 100
+_complaints: set[tuple[str, str, str]] = set()
+
+
+def tell(observers: tuple[Observer, ...], event: Event) -> None:
+    """Tell every observer; one that raises is logged once per kind of event and error, and changes nothing."""
+    for observer in observers + _events.taps:
+        try:
+            observer(event)
+        except Exception as error:  # noqa: BLE001  # an observer must not change what happens to a call
+            complain(name_of(observer), type(event).__name__, error)
+
+
+def complain(who: str, about: str, error: BaseException) -> None:
+    """Log once that a piece of the application's own code failed: `who` did, when asked about `about`."""
+    key = (who, about, type_name(error))
+    if key in _complaints or len(_complaints) >= _MOST_COMPLAINTS:
+        return
+    _complaints.add(key)
+    say(
+        logging.ERROR,
+        "%s failed on %s and is ignored (%s: %s); this is said once",
+        who,
+        about,
+        type_name(error),
+        describe(error),
+    )
+
+
+def say(level: int, message: str, *args: object) -> None:
+    """Log a line of this library's own; a logging set-up that raises changes nothing."""
+    try:
+        logger.log(level, message, *args)
+    except Exception:  # noqa: BLE001  # a filter or handler of the application's: there is nowhere left to say it
+        return
+
+
+def name_of(thing: object) -> str:
+    """Return a name for a callable that is fit for a log line: never its `repr`, which may show anything."""
+    name = getattr(thing, "__qualname__", None)
+    return scrub(name if isinstance(name, str) else type(thing).__qualname__)
+
+
+def log_events(event: Event) -> None:
+    """Log an event on the logger `resilient`: a sentence, and the event's fields as `resilient_…` attributes.
+
+    This is the default observer. The first retry of a call is a WARNING, further ones are DEBUG with a WARNING at most
+    every ten seconds, recovery is INFO, giving up is ERROR. Call arguments never appear, texts of clients are scrubbed.
+    """
+    _log(logger, event)
+
+
+def log_before_sleep(logger: logging.Logger = logger) -> Callable[[RetryCallState], None]:
+    """Return a `before_sleep` hook for plain tenacity that logs as `log_events` does.
+
+    Args:
+        logger: where to; default the logger `resilient`.
+    """
+
+    def hook(retry_state: RetryCallState) -> None:
+        _log(logger, event_of(retry_state))
+
+    return hook
+
+
+def event_of(
+    retry_state: RetryCallState, *, policy: str | None = None, deadline: float | None = None
+) -> RetryScheduled:
+    """Return the event that plain tenacity's state stands for, just before it sleeps."""
+    outcome = retry_state.outcome
+    error = outcome.exception() if outcome is not None else None
+    kind, evidence = (None, None) if error is None else judge(error)
+    return RetryScheduled(
+        call=scrub(retry_state.get_fn_name() if hasattr(retry_state, "get_fn_name") else name_of(retry_state.fn)),
+        policy=policy,
+        target=None,
+        attempt=retry_state.attempt_number,
+        elapsed=retry_state.seconds_since_start or 0.0,
+        delay=retry_state.upcoming_sleep,
+        kind=kind,
+        error_type="" if error is None else type_name(error),
+        error_text="" if evidence is None else describe(evidence),
+        deadline=deadline,
+        heartbeat=retry_state.attempt_number == 1,
+    )
+
+
+def _log(logger: logging.Logger, event: Event) -> None:
+    level = _level(event)
+    if not logger.isEnabledFor(level):
+        return
+    extra: dict[str, Any] = {f"resilient_{field.name}": getattr(event, field.name) for field in fields(event)}
+    extra["resilient_target"] = None if event.target is None else str(event.target)
+    extra["resilient_event"] = type(event).__name__
+    logger.log(level, "%s", _sentence(event), extra=extra)
+
+
+def _level(event: Event) -> int:
+    if isinstance(event, RetryScheduled):
+        return logging.WARNING if event.heartbeat else logging.DEBUG
+    if isinstance(event, RetriesExhausted):
+        return logging.ERROR
+    return logging.INFO
+
+
+_KINDS: Final = {
+    "refused": "{} refused the connection",
+    "not_ready": "{} is not ready",
+    "unresolved": "{} has a name that does not resolve",
+    "unreachable": "{} cannot be reached",
+    "hopeless": "{} turned the caller away",
+    None: "{} failed",
+}
+
+
+def _sentence(event: Event) -> str:
+    target = "the server" if event.target is None else str(event.target)
+    if isinstance(event, RetryScheduled):
+        what = _KINDS[event.kind].format(target)
+        limit = "" if event.deadline is None else f", giving up {event.deadline:g} s after the first attempt"
+        return (
+            f"{event.call}: {what} ({_error(event)}); attempt {event.attempt} failed, "
+            f"trying again in {event.delay:.2g} s{limit}"
+        )
+    if isinstance(event, RetriesExhausted):
+        return f"{event.call}: {gave_up(event)}: {_error(event)}"
+    if isinstance(event, CallRecovered):
+        where = "" if event.target is None else f" to {event.target}"
+        return f"{event.call}: connected{where} at attempt {event.attempt} after {event.elapsed:.2f} s"
+    return f"{event.call}: {type(event).__name__}"
+
+
+def gave_up(event: RetriesExhausted) -> str:
+    """Return how a call gave up, in words, for the log and for the note on the error."""
+    attempts = f"{event.attempt} attempt" + ("" if event.attempt == 1 else "s")
+    where = "" if event.target is None else f" on {event.target}"
+    return f"gave up after {attempts} in {event.elapsed:.1f} s ({event.reason}){where}"
+
+
+def _error(event: RetryScheduled | RetriesExhausted) -> str:
+    return f"{event.error_type}: {event.error_text}" if event.error_text else event.error_type

