@@ -87,18 +87,19 @@ _LONGEST_LABEL: Final = 63
 _LONGEST_ZONE: Final = 32
 _LONGEST_PATH: Final = 107  # bytes: Linux's sun_path less its NUL; macOS takes 103
 
-_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9.+-]*)://")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_ANOTHER_URL: Final = re.compile(r"[,;] *[A-Za-z][A-Za-z0-9.+-]{0,31}://")
-_NUMBERS: Final = re.compile(r"(?:0x[0-9a-f]*|[0-9]{1,10})(?:\.(?:0x[0-9a-f]*|[0-9]*))*")  # what inet_aton() may read
+# Regular expressions, compiled when first needed: `import resilient` is measured.
+
+_SCHEME: Final = r"([A-Za-z][A-Za-z0-9.+-]*)://"
+_VARIABLE: Final = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
+_BAD_PERCENT: Final = r"%(?![0-9A-Fa-f]{2})"
+_ANOTHER_URL: Final = r"[,;] *[A-Za-z][A-Za-z0-9.+-]{0,31}://"
+_NUMBERS: Final = r"(?:0x[0-9a-f]*|[0-9]{1,10})(?:\.(?:0x[0-9a-f]*|[0-9]*))*"  # what inet_aton() may read
 _OCTETS: Final = frozenset(map(str, range(256)))
-_LABELS: Final = re.compile(r"(?!-)[a-z0-9_-]+(?:\.(?!-)[a-z0-9_-]+)*\.?")
-_ZONE: Final = re.compile(r"[A-Za-z0-9._~-]+")
-_WORD: Final = re.compile(  # `\s` of re.ASCII is C's isspace(), by which libpq separates words
-    r"([^=\s]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(?!')((?:[^\\\s]|\\.?)*))\s*", re.ASCII | re.DOTALL
-)
-_ESCAPED: Final = re.compile(r"\\(.?)", re.DOTALL)
+_LABELS: Final = r"(?!-)[a-z0-9_-]+(?:\.(?!-)[a-z0-9_-]+)*\.?"
+_ZONE: Final = r"[A-Za-z0-9._~-]+"
+# `\s` of (?a) is C's isspace(), by which libpq separates words.
+_WORD: Final = r"(?as)([^=\s]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(?!')((?:[^\\\s]|\\.?)*))\s*"
+_ESCAPED: Final = r"(?s)\\(.?)"
 _BLANK: Final = " \t\n\v\f\r"
 
 _ENCODE: Final = 'percent-encode "/", "?", "#" and "@" in a user name, password, path or query (%2F, %3F, %23, %40)'
@@ -199,7 +200,7 @@ def _read(text: str) -> Endpoint:
     name = text[4:]
     if text[:4].lower() != "env:" or _is_digits(name):  # "env:5432" is a host that is called env
         return _read_direct(text)
-    if _VARIABLE.fullmatch(name) is None:
+    if re.fullmatch(_VARIABLE, name) is None:
         _refuse('starts with "env:", but no name of an environment variable follows; write "env:DATABASE_URL"')
     value = os.environ.get(name)
     if value is None:
@@ -223,7 +224,7 @@ def _read_direct(text: str) -> Endpoint:
         if text[5:6] != "/":
             _refuse('is a unix socket without an absolute path; write "unix:///run/x.sock"')
         text = f"unix://{text[5:]}"
-    found = _SCHEME.match(text.lstrip())
+    found = re.match(_SCHEME, text.lstrip())
     if found is None and "=" in text:
         fields = _read_words(text)
         return _read_libpq("postgresql", fields.get("host"), fields.get("hostaddr"), fields.get("port"))
@@ -268,7 +269,7 @@ def _read_url(scheme: str, rest: str) -> Endpoint:
         _refuse(f'("{scheme}") has an "@" after the first "/", "?" or "#"; {_ENCODE}')
     if " " in authority:
         _refuse(f'("{scheme}") has a space before its path; percent-encode it (%20)')
-    if _ANOTHER_URL.search(path):
+    if re.search(_ANOTHER_URL, path):
         _refuse(_SEVERAL)
     host, port = _split(authority.rpartition("@")[2], in_url=True)
     if name == "unix" or "unix" in drivers or "socket" in drivers:
@@ -318,13 +319,14 @@ def _read_words(text: str) -> dict[str, str]:
         _refuse(_UNFIT)
     words: dict[str, str] = {}
     text = text.strip(_BLANK)
+    pattern = re.compile(_WORD)
     place = 0
     while place < len(text):
-        word = _WORD.match(text, place)
+        word = pattern.match(text, place)
         if word is None:
             _refuse("is read as \"key=value\" words and cannot be; quote a value that has spaces, key='a b'")
         key, quoted, bare = word.groups()
-        words[key] = _ESCAPED.sub(r"\1", bare if quoted is None else quoted)
+        words[key] = re.sub(_ESCAPED, r"\1", bare if quoted is None else quoted)
         place = word.end()
     return words
 
@@ -383,7 +385,7 @@ def _decode(text: str) -> str:
     """Decode "%2F"; bytes that are no UTF-8 become surrogates, which no host and no path may have."""
     if "%" not in text:
         return text
-    if _BAD_PERCENT.search(text):
+    if re.search(_BAD_PERCENT, text):
         _refuse('has a "%" that two hexadecimal digits do not follow; write %25 for a percent sign')
     first, *others = text.encode("utf-8", "surrogatepass").split(b"%")
     decoded = first + b"".join(bytes.fromhex(part[:2].decode("ascii")) + part[2:] for part in others)
@@ -398,7 +400,7 @@ def _fit_scheme(scheme: str, shown: str | None = None) -> str:
     shown = shown or scheme
     if len(shown) > _LONGEST_SCHEME:
         _refuse(f"has a scheme longer than {_LONGEST_SCHEME} characters")
-    if _SCHEME.fullmatch(f"{scheme}://") is None or "+" in scheme:
+    if re.fullmatch(_SCHEME, f"{scheme}://") is None or "+" in scheme:
         _refuse('has an unreadable scheme; a scheme is a letter, then letters, digits, "." and "-"')
     scheme = _OTHER_NAMES.get(scheme, scheme)
     if scheme in _FILES:
@@ -443,9 +445,9 @@ def _fit_host(host: str) -> str:
         return _fit_ipv6(host)
     host = host.lower()
     name = host if host.isascii() else _to_ascii(host)
-    if _LABELS.fullmatch(name) is None:
+    if re.fullmatch(_LABELS, name) is None:
         _refuse('has a host with a character no host name has, a label that begins with "-", or an empty label')
-    if _NUMBERS.fullmatch(name) and not (name == host and _is_ipv4(name)):
+    if re.fullmatch(_NUMBERS, name) and not (name == host and _is_ipv4(name)):
         _refuse("has a host that is half an IPv4 address; write four decimal numbers without leading zeros")
     if len(name) - name.endswith(".") > _LONGEST_HOST or max(map(len, name.split("."))) > _LONGEST_LABEL:
         _refuse(f"has a host with a label longer than {_LONGEST_LABEL} characters")
@@ -462,7 +464,7 @@ def _fit_ipv6(host: str) -> str:
         address = None
     if address is None:
         _refuse('has a host with a colon that is no IPv6 address; write "host:port" or "[::1]:5432"')
-    if percent and (len(zone) > _LONGEST_ZONE or _ZONE.fullmatch(zone) is None):
+    if percent and (len(zone) > _LONGEST_ZONE or re.fullmatch(_ZONE, zone) is None):
         _refuse('has an unreadable zone; write, for instance, "[fe80::1%eth0]:5432"')
     mapped = address.ipv4_mapped
     # str() of a mapped address is "::ffff:102:304" before Python 3.13 and "::ffff:1.2.3.4" since.

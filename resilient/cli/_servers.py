@@ -55,6 +55,8 @@ if [ -n "$server" ]; then
   done
   kill -KILL "$server"
 fi
+set -- "$1" $(sed -n 7p "$1/data/postmaster.pid")  # of a killed PostgreSQL: key and id of its shared memory
+[ -z "$3" ] || ipcrm -m "$3"
 rm -rf "$1"
 """
 

@@ -41,7 +41,8 @@ class Rule:
         kind: what it shows.
         classes: names of the client's own classes; empty for all of them. Subclasses count.
         codes: values of the code that the client puts beside its text.
-        errnos: the text quotes the system's words for one of these, in English or in the language of the process.
+        errnos: `WORDS` in `text` stands for the system's words for one of these errno, in English or in the language
+            of the process.
         text: a regular expression, searched for in the text.
     """
 
@@ -56,9 +57,12 @@ class Rule:
         return (
             (not self.classes or not self.classes.isdisjoint(own))
             and (not self.codes or code in self.codes)
-            and (not self.errnos or any(_quotes(text, number) for number in self.errnos))
-            and (self.text is None or re.search(self.text, text) is not None)
+            and (self.text is None or re.search(self._pattern(), text) is not None)
         )
+
+    def _pattern(self) -> str:
+        assert self.text is not None
+        return self.text.replace("WORDS", _words(self.errnos)) if self.errnos else self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +73,8 @@ class Signature:
         package: the top-level package its classes live in.
         rules: tried in order; the first that holds decides.
         code: attribute that holds the code, "args" for the first argument; None where the client has none.
-        clauses: a regular expression that matches the start of what one text says of each of several addresses;
-            each clause is judged by itself, and the error is what all of them come to together.
+        clauses: regular expressions that match the start of what one text says of each of several addresses; the first
+            that matches splits the text, each clause is judged by itself, and the error is what all come to together.
         address: a regular expression with the groups `host` and `port`, to name the endpoint in logs.
         vouches: the client hides its cause behind `from None`, or drops its traceback, and is known to mean it.
     """
@@ -78,7 +82,7 @@ class Signature:
     package: str
     rules: tuple[Rule, ...] = ()
     code: str | None = None
-    clauses: str | None = None
+    clauses: tuple[str, ...] = ()
     address: str | None = None
     vouches: bool = False
 
@@ -103,12 +107,11 @@ class Signature:
         return code if type(code) in (int, str) else None
 
     def _split(self, text: str) -> list[str]:
-        if self.clauses is None:
-            return [text]
-        starts = [match.start() for match in re.finditer(self.clauses, text)]
-        if len(starts) < 2:
-            return [text]
-        return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+        for start in self.clauses:
+            starts = [match.start() for match in re.finditer(start, text)]
+            if starts:
+                return [text[begin:end] for begin, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+        return [text]
 
 
 def together(kinds: Iterable[Kind | None]) -> Kind | None:
@@ -128,5 +131,7 @@ def together(kinds: Iterable[Kind | None]) -> Kind | None:
     return max(seen, key=WAITING_MAY_HELP.index)
 
 
-def _quotes(text: str, number: int) -> bool:
-    return _ENGLISH.get(number, "\0") in text or os.strerror(number) in text
+def _words(numbers: frozenset[int]) -> str:
+    """Return an alternative of the system's words for some errno. Asked anew each time: `setlocale` changes them."""
+    words = {os.strerror(number) for number in numbers} | {_ENGLISH[number] for number in numbers if number in _ENGLISH}
+    return f"(?:{'|'.join(map(re.escape, sorted(words)))})"

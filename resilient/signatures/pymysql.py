@@ -21,5 +21,7 @@ SIGNATURE: Final = Signature(
     rules=(
         Rule(kind="not_ready", classes=_ERRORS, codes=NOT_READY),
         Rule(kind="hopeless", classes=_ERRORS, codes=HOPELESS),
+        # Lost after the connect, also where a read timed out: something may have been sent.
+        Rule(kind="other", classes=_ERRORS, codes=frozenset({2006, 2013})),
     ),
 )
