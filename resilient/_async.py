@@ -39,7 +39,7 @@ def protect(function: Callable[P, Coroutine[Any, Any, T]], plan: Plan) -> Callab
 
 
 async def adopt(first: Coroutine[Any, Any, T], function: Callable[..., Any], plan: Plan, args: Any, kwargs: Any) -> T:
-    """Await a coroutine that a plain function returned, and protect it: attempt 1 is `first`, later ones are new calls."""
+    """Await and protect a coroutine that a plain function returned: attempt 1 is `first`, later ones are new calls."""
     started = clock.now()
     try:
         return await first

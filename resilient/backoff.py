@@ -43,7 +43,7 @@ def seconds(field: str, value: object) -> float:
         raise PolicyError(f"{field} must be a finite number of seconds, not an integer beyond any float") from None
     if not math.isfinite(number):
         raise PolicyError(f"{field} must be a finite number of seconds, not {value!r}")
-    return number
+    return number + 0.0  # no minus zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Backoff(wait_base):
     - `"none"`: high(n);
     - `"full"`: uniform in [0, high(n)];
     - `"equal"`: high(n) / 2 plus uniform in [0, high(n) / 2];
-    - `"decorrelated"`: uniform in [initial, min(maximum, 3 * previous delay)], where the first previous delay is `initial`.
+    - `"decorrelated"`: uniform in [initial, min(maximum, 3 * previous)]; the first previous delay is `initial`.
 
     For every n up to 10**9 and every legal field: 0 ≤ delay ≤ maximum, never NaN, no overflow, `high` never decreases,
     and at the maximum the jittered delays stay spread.
@@ -92,19 +92,19 @@ class Backoff(wait_base):
     def __post_init__(self) -> None:
         initial = seconds("Backoff.initial", self.initial)
         maximum = seconds("Backoff.maximum", self.maximum)
-        if isinstance(self.factor, timedelta):
-            raise PolicyError(f"Backoff.factor must be a plain number, not {self.factor!r}")
+        if isinstance(self.factor, bool) or not isinstance(self.factor, (int, float)):
+            raise PolicyError(f"Backoff.factor must be a number of at least 1, not {self.factor!r}")
         factor = seconds("Backoff.factor", self.factor)
         if maximum < 0:
-            raise PolicyError(f"Backoff.maximum must be at least 0, not {maximum!r}")
+            raise PolicyError(f"Backoff.maximum must be at least 0, not {self.maximum!r}")
         if initial < 0 or (initial == 0 and maximum > 0):
             raise PolicyError(
-                f"Backoff.initial must be greater than 0, not {initial!r} (for no wait at all, set maximum to 0 as well)"
+                f"Backoff.initial must be greater than 0, not {self.initial!r} (no wait at all: maximum=0 as well)"
             )
         if initial > maximum:
             raise PolicyError(f"Backoff.initial must not exceed maximum: {initial!r} > {maximum!r}")
         if factor < 1:
-            raise PolicyError(f"Backoff.factor must be at least 1, not {factor!r}")
+            raise PolicyError(f"Backoff.factor must be at least 1, not {self.factor!r}")
         if not isinstance(self.jitter, str) or self.jitter not in JITTERS:
             raise PolicyError(f"Backoff.jitter must be one of {', '.join(JITTERS)}, not {self.jitter!r}")
         object.__setattr__(self, "initial", initial)
@@ -116,9 +116,18 @@ class Backoff(wait_base):
         if self.factor == 1.0:  # 1.0 ** n is 1 also for an n that no float can hold
             return self.initial
         try:
-            grown = self.initial * self.factor ** (retry - 1)
+            return min(self.maximum, self.initial * self.factor ** (retry - 1))
         except OverflowError:
-            return self.maximum
+            return self._high_in_steps(retry)
+
+    def _high_in_steps(self, retry: int) -> float:
+        # The power alone overflows where its product with a tiny `initial` may not.
+        grown = self.initial
+        for step in range(4):
+            try:
+                grown *= self.factor ** ((retry - 1 + step) // 4)
+            except OverflowError:
+                return self.maximum
         return min(self.maximum, grown)
 
     def delay(self, retry: int, previous: float = 0.0, uniform: Callable[[], float] = _system_random) -> float:

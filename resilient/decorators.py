@@ -166,7 +166,7 @@ def _protect(thing: Any, plan: Plan) -> Any:
 def _is_async(thing: Any) -> bool:
     if inspect.iscoroutinefunction(thing):
         return True
-    return not isinstance(thing, type) and inspect.iscoroutinefunction(getattr(type(thing), "__call__", None))
+    return not isinstance(thing, type) and inspect.iscoroutinefunction(getattr(type(thing), "__call__", None))  # noqa: B004
 
 
 def _refuse_unfit(thing: Any) -> None:
@@ -211,5 +211,5 @@ def _refuse_unknown(name: str, unknown: dict[str, Any]) -> None:
         raise TypeError(
             f"{name}: {_NOT_YET[key]}"
             if key in _NOT_YET
-            else f"{name} has no setting {key!r}; it takes policy, target and cancel (limits and delays are the policy's)"
+            else f"{name} has no setting {key!r}; it takes policy, target, cancel; limits are the policy's"
         )

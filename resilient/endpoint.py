@@ -277,6 +277,8 @@ def _read_url(scheme: str, rest: str) -> Endpoint:
             _refuse(f'("{scheme}") is a unix socket whose path begins without "/"; write "{scheme}:///run/x.sock"')
         return Endpoint(scheme="unix", path=host or _decode(path))
     if name in _LIBPQ:
+        if "#" in rest:  # to libpq it is a letter like any other, elsewhere it ends the URL
+            _refuse(f'("{scheme}") has a "#"; {_ENCODE}')
         fields = _read_query(query, "host", "hostaddr", "port")
         return _read_libpq(name, _one(host, fields["host"]), fields["hostaddr"], _one(port, fields["port"]))
     if name in _MYSQL:
@@ -318,7 +320,7 @@ def _read_words(text: str) -> dict[str, str]:
     if "\0" in text:
         _refuse(_UNFIT)
     words: dict[str, str] = {}
-    text = text.strip(_BLANK)
+    text = text.lstrip(_BLANK)  # not its end: a backslash may keep a space there
     pattern = re.compile(_WORD)
     place = 0
     while place < len(text):

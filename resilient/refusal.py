@@ -111,7 +111,7 @@ def find_refusal(exc: BaseException) -> Refusal | None:
     if found is None:
         return None
     kind, evidence = found
-    if kind == "refused" or kind == "not_ready":  # noqa: PLR1714  # two comparisons narrow the type
+    if kind == "refused" or kind == "not_ready":  # two comparisons, which narrow the type
         return Refusal(kind=kind, evidence=evidence, endpoint=_endpoint(exc))
     return None
 

@@ -39,7 +39,8 @@ def signature(package: str, code: str) -> Signature:
         code=code,
         clauses=(
             r"(?m)^- host: ",
-            r"(?m)^(?:connection (?:failed|is bad): )?connection to server |^could not (?:connect to server: |translate host name )",
+            r"(?m)^(?:connection (?:failed|is bad): )?connection to server "
+            r"|^could not (?:connect to server: |translate host name )",
         ),
         address=r'at "(?P<host>[^"\s]+)"(?: \([^)]*\))?, port (?P<port>\d+)',
         rules=(
@@ -54,8 +55,9 @@ def signature(package: str, code: str) -> Signature:
             Rule(
                 kind="hopeless",
                 classes=_CONNECTING,
-                text=rf'{_ANSWER}(?:role ".*" (?:does not exist|is not permitted to log in)|database ".*" does not exist'
-                r"|no pg_hba\.conf entry for |pg_hba\.conf rejects connection for |[A-Za-z0-9 ]+ authentication failed for user )",
+                text=rf'{_ANSWER}(?:role ".*" (?:does not exist|is not permitted to log in)|database ".*" does not exist|'
+                r"no pg_hba\.conf entry for |pg_hba\.conf rejects connection for |"
+                r"[A-Za-z0-9 ]+ authentication failed for user )",
             ),
             Rule(
                 kind="hopeless",
