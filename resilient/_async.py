@@ -10,24 +10,22 @@ import functools
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import CoroutineType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from . import clock
 from ._recovery import Attempt, Plan, Recovery
 from .clock import LONGEST_NAP, Cancellation
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-def protect(function: Callable[P, Coroutine[Any, Any, T]], plan: Plan) -> Callable[P, Coroutine[Any, Any, T]]:
+def protect(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Return the coroutine function `function` with its refusals retried as planned."""
 
     @functools.wraps(function, updated=())
-    async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+    async def protected(*args: Any, **kwargs: Any) -> Any:
         started = clock.now()
         try:
-            return await function(*args, **kwargs)
+            # As in `_sync`: without keywords, `**{}` would build a second dict for nothing.
+            return await (function(*args, **kwargs) if kwargs else function(*args))
         except Exception as error:
             recovery = Recovery(plan, started, args, kwargs)
             step = recovery.failed(error)
@@ -38,7 +36,9 @@ def protect(function: Callable[P, Coroutine[Any, Any, T]], plan: Plan) -> Callab
     return protected
 
 
-async def adopt(first: Coroutine[Any, Any, T], function: Callable[..., Any], plan: Plan, args: Any, kwargs: Any) -> T:
+async def adopt(
+    first: Coroutine[Any, Any, Any], function: Callable[..., Any], plan: Plan, args: Any, kwargs: Any
+) -> Any:
     """Await and protect a coroutine that a plain function returned: attempt 1 is `first`, later ones are new calls."""
     started = clock.now()
     try:
@@ -48,7 +48,7 @@ async def adopt(first: Coroutine[Any, Any, T], function: Callable[..., Any], pla
         step = recovery.failed(error)
         if step is None:
             raise
-    return await again(function, args, kwargs, recovery, step)  # type: ignore[no-any-return]
+    return await again(function, args, kwargs, recovery, step)
 
 
 async def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recovery, step: float) -> Any:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, final, get_args
 
 from tenacity.wait import wait_base
 
@@ -46,6 +46,7 @@ def seconds(field: str, value: object) -> float:
     return number + 0.0  # no minus zero
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff(wait_base):
     """Exponential backoff with jitter and hard bounds; a tenacity wait strategy.

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar, cast
 
 from . import clock, events
@@ -78,7 +78,7 @@ class FakeClock:
             self._touched = time.monotonic()
 
     @contextlib.contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self) -> Generator[None, None, None]:
         """Keep the clock from jumping, for instance until all threads of a test have started."""
         self._held += 1
         try:
@@ -163,7 +163,7 @@ def _real_nap() -> Callable[[float], Awaitable[None]]:
 
 
 @contextlib.contextmanager
-def fake_clock() -> Iterator[FakeClock]:
+def fake_clock() -> Generator[FakeClock, None, None]:
     """Let a `FakeClock` stand in for time in everything this library does, in all threads."""
     if clock.stand_in is not None:
         raise RuntimeError("there is a stand-in for the clock already: one fake_clock at a time")
@@ -185,7 +185,7 @@ class RecordedEvents(list[Event]):
 
 
 @contextlib.contextmanager
-def recorded_events() -> Iterator[RecordedEvents]:
+def recorded_events() -> Generator[RecordedEvents, None, None]:
     """Record every event of every call in the process, whatever observers its policy has."""
     recorded = RecordedEvents()
     tap = recorded.append
@@ -197,7 +197,7 @@ def recorded_events() -> Iterator[RecordedEvents]:
 
 
 @contextlib.contextmanager
-def no_retries() -> Iterator[None]:
+def no_retries() -> Generator[None, None, None]:
     """Let every call fail at its first error, without a pause, an event or a note."""
     before, clock.patience = clock.patience, False
     try:
@@ -219,7 +219,7 @@ def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
 
 
 @contextlib.contextmanager
-def refused_port(host: str = "127.0.0.1") -> Iterator[int]:
+def refused_port(host: str = "127.0.0.1") -> Generator[int, None, None]:
     """Give a port that refuses every connection and that nobody else can take: bound, and not listening."""
     with _bound(host, 0, shared=False) as guard:
         yield guard.getsockname()[1]
@@ -332,7 +332,7 @@ def late_server(
     after: float | None = None,
     host: str = "127.0.0.1",
     backlog: int = 128,
-) -> Iterator[LateServer]:
+) -> Generator[LateServer, None, None]:
     """Give a server that refuses until `up()` is called, or for `after` real seconds.
 
     Args:

