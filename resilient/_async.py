@@ -6,7 +6,6 @@ Imports asyncio or trio only when one of them is running, so it is loaded alread
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import CoroutineType
@@ -20,7 +19,6 @@ from .clock import LONGEST_NAP, Cancellation
 def protect(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Return the coroutine function `function` with its refusals retried as planned."""
 
-    @functools.wraps(function, updated=())
     async def protected(*args: Any, **kwargs: Any) -> Any:
         started = clock.now()
         try:
@@ -37,30 +35,48 @@ def protect(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine
 
 
 async def adopt(
-    first: Coroutine[Any, Any, Any], function: Callable[..., Any], plan: Plan, args: Any, kwargs: Any
+    first: Coroutine[Any, Any, Any],
+    function: Callable[..., Any],
+    plan: Plan,
+    args: Any,
+    kwargs: Any,
+    recovery: Recovery | None = None,
 ) -> Any:
-    """Await and protect a coroutine that a plain function returned: attempt 1 is `first`, later ones are new calls."""
+    """Await and protect a coroutine that a plain function returned, after the failed calls that `recovery` counts."""
     started = clock.now()
     try:
-        return await first
+        result = await first
     except Exception as error:
-        recovery = Recovery(plan, started, args, kwargs)
+        if recovery is None:
+            recovery = Recovery(plan, started, args, kwargs)
         step = recovery.failed(error)
         if step is None:
             raise
-    return await again(function, args, kwargs, recovery, step)
+    else:
+        if recovery is not None:
+            recovery.succeeded()
+        return result
+
+    def attempt(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        result = function(*args, **kwargs)
+        return result if type(result) is CoroutineType else _given(result)
+
+    return await again(attempt, args, kwargs, recovery, step)
+
+
+async def _given(result: Any) -> Any:
+    return result
 
 
 async def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recovery, step: float) -> Any:
     """Try again, outside the `except`, so that no attempt sees an earlier one's error as its context."""
     while True:
+        recovery.release()
         await sleep(step, recovery.cancellation, recovery)
         if not recovery.woken():
             recovery.reraise()
         try:
-            result = function(*args, **kwargs)
-            if type(result) is CoroutineType:
-                result = await result
+            result = await function(*args, **kwargs)
         except Exception as error:
             following = recovery.failed(error)
             if following is None:
@@ -88,6 +104,7 @@ class Attempts(AsyncIterator[Attempt]):
         recovery, step = self._attempt.recovery, self._attempt.step
         if recovery is None or step is None:
             raise StopAsyncIteration
+        recovery.release()
         await sleep(step, recovery.cancellation, recovery)
         if not recovery.woken():
             recovery.reraise()

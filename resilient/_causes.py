@@ -8,7 +8,9 @@ descriptors, everything else behind a guard.
 from __future__ import annotations
 
 import builtins
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, TypeGuard
 
@@ -67,7 +69,10 @@ def is_group(cls: type) -> bool:
 
 
 def _exceptions_in(value: object) -> list[BaseException]:
-    """List the exceptions that an attribute or argument holds: itself, or the members of a plain container."""
+    """List the exceptions that an attribute or argument holds: itself, or the members of a plain container.
+
+    A container of more than `MOST_NODES` is not evidence: what is not read to its end cannot be judged as a whole.
+    """
     if is_exception(value):
         return [value]
     members: Iterable[object]
@@ -77,19 +82,14 @@ def _exceptions_in(value: object) -> list[BaseException]:
         members = value
     else:
         return []
-    found: list[BaseException] = []
-    for member in members:
-        if is_exception(member):
-            found.append(member)
-            if len(found) > MOST_NODES:  # too many to judge: the walk ends with its budget spent
-                break
-    return found
+    read = list(islice(members, MOST_NODES + 1))
+    return [] if len(read) > MOST_NODES else [member for member in read if is_exception(member)]
 
 
 def _carried(exc: BaseException, cls: type) -> Iterator[list[BaseException]]:
     """Yield what stands in `args` and in the attributes by which libraries carry the inner error."""
     arguments = _args(exc)
-    if arguments:
+    if 0 < len(arguments) <= MOST_NODES:
         found: list[BaseException] = []
         for argument in arguments:
             found += _exceptions_in(argument)
@@ -154,19 +154,23 @@ def behind(exc: BaseException, *, vouched: bool = False) -> Iterator[list[BaseEx
 
 def chain(exc: BaseException) -> Iterator[BaseException]:
     """Yield `exc` and everything it carries or chains to in whatever way, each once, nearest first."""
-    seen: set[int] = set()
-    waiting = [exc]
-    while waiting and len(seen) < MOST_NODES:
-        current = waiting.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
+    seen = {id(exc)}
+    waiting = deque([exc])
+    while waiting:
+        current = waiting.popleft()
         yield current
-        try:
-            for link in behind(current):
-                waiting += link
-        except Exception:  # noqa: BLE001  # a hostile class: what it carries stays unknown
-            continue
-        context = _context(current)
-        if context is not None:
-            waiting.append(context)
+        for link in _neighbours(current):
+            if id(link) not in seen and len(seen) < MOST_NODES:
+                seen.add(id(link))
+                waiting.append(link)
+
+
+def _neighbours(exc: BaseException) -> Iterator[BaseException]:
+    try:
+        for reason in behind(exc):
+            yield from reason
+    except Exception:  # noqa: BLE001  # a hostile class: what it carries stays unknown
+        pass
+    context = _context(exc)
+    if context is not None:
+        yield context

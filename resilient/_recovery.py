@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from types import CodeType, TracebackType
 from typing import Any, Final, NoReturn, TypeAlias
@@ -75,6 +76,13 @@ class Plan:
         self.multiplies = _opted_in(policy.retry)
         self.warned = False
 
+    def without_self(self) -> Plan:
+        """Return this plan for the function of a bound method: its target is asked without the object."""
+        ask = self.find_target
+        if ask is None:
+            return self
+        return Plan(self.policy, self.call, lambda _, *args, **kwargs: ask(*args, **kwargs), self.cancellation)
+
 
 class Recovery:
     """One failing call. Made at its first error, gone at its end."""
@@ -129,9 +137,13 @@ class Recovery:
         if delay is None:
             self.over = True
         else:
-            _release_frames(error)
             self._held = error
         return delay
+
+    def release(self) -> None:
+        """Let go, outside the `except` and before a pause, of what the last error's frames hold."""
+        if self._held is not None:
+            _release_frames(self._held, handled=sys.exc_info()[1])
 
     def woken(self) -> bool:
         """Decide, after a pause, whether there is another attempt; if not, `reraise()` follows."""
@@ -215,6 +227,9 @@ class Recovery:
             self._final = True  # this delay ends at the deadline: one last attempt
         if policy.observers or events.taps:
             self._tell_scheduled(error, now, elapsed, delay)
+            spent = clock.now() - now  # by a slow observer: its time is taken from the pause
+            if spent > 0:
+                return max(0.0, delay - spent)
         return delay
 
     def _ended_while_waiting(self, error: BaseException, now: float) -> str | None:
@@ -424,15 +439,16 @@ _SUSPENDABLE: Final = (
 )
 
 
-def _release_frames(error: BaseException) -> None:
+def _release_frames(error: BaseException, handled: BaseException | None) -> None:
     """Clear what the frames of an error hold, sockets and arguments, while its call waits; their lines stay.
 
+    `handled` is what the caller itself is handling: it may stand at the end of the chain, and is not ours.
     Frames of coroutines and generators are left alone: clearing one that is suspended closes it (before Python 3.13),
     and an error that many tasks share carries the frames of all of them.
     """
     link: BaseException | None = error
     for _ in range(20):
-        if link is None:
+        if link is None or link is handled:
             return
         traceback: TracebackType | None = _traceback(link)
         while traceback is not None:

@@ -5,7 +5,6 @@ Twin of `_async.py`, line for line; edited together and tested by one suite.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from types import CoroutineType
 from typing import Any
@@ -14,12 +13,9 @@ from . import clock
 from ._recovery import Attempt, Plan, Recovery
 
 
-def protect(
-    function: Callable[..., Any], plan: Plan, adopt: Callable[[Any, Callable[..., Any], Plan, Any, Any], Any]
-) -> Callable[..., Any]:
+def protect(function: Callable[..., Any], plan: Plan, adopt: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` with its refusals retried as planned. `adopt` takes over a coroutine that it returns."""
 
-    @functools.wraps(function, updated=())
     def protected(*args: Any, **kwargs: Any) -> Any:
         started = clock.now()
         try:
@@ -35,7 +31,7 @@ def protect(
                 return result
             return adopt(result, function, plan, args, kwargs)
         result = again(function, args, kwargs, recovery, step)
-        return adopt(result, function, plan, args, kwargs) if type(result) is CoroutineType else result
+        return adopt(result, function, plan, args, kwargs, recovery) if type(result) is CoroutineType else result
 
     return protected
 
@@ -43,6 +39,7 @@ def protect(
 def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recovery, step: float) -> Any:
     """Try again, outside the `except`, so that no attempt sees an earlier one's error as its context."""
     while True:
+        recovery.release()
         clock.sleep(step, recovery.cancellation, recovery)
         if not recovery.woken():
             recovery.reraise()
@@ -54,7 +51,8 @@ def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recove
                 raise
             step = following
         else:
-            recovery.succeeded()
+            if type(result) is not CoroutineType:  # of a coroutine, only its end tells
+                recovery.succeeded()
             return result
 
 
@@ -75,6 +73,7 @@ class Attempts(Iterator[Attempt]):
         recovery, step = self._attempt.recovery, self._attempt.step
         if recovery is None or step is None:
             raise StopIteration
+        recovery.release()
         clock.sleep(step, recovery.cancellation, recovery)
         if not recovery.woken():
             recovery.reraise()

@@ -97,15 +97,15 @@ class Backoff(wait_base):
             raise PolicyError(f"Backoff.factor must be a number of at least 1, not {self.factor!r}")
         factor = seconds("Backoff.factor", self.factor)
         if maximum < 0:
-            raise PolicyError(f"Backoff.maximum must be at least 0, not {self.maximum!r}")
+            raise PolicyError(f"Backoff.maximum must be at least 0, not {maximum!r}")
         if initial < 0 or (initial == 0 and maximum > 0):
             raise PolicyError(
-                f"Backoff.initial must be greater than 0, not {self.initial!r} (no wait at all: maximum=0 as well)"
+                f"Backoff.initial must be greater than 0, not {initial!r} (no wait at all: maximum=0 as well)"
             )
         if initial > maximum:
             raise PolicyError(f"Backoff.initial must not exceed maximum: {initial!r} > {maximum!r}")
         if factor < 1:
-            raise PolicyError(f"Backoff.factor must be at least 1, not {self.factor!r}")
+            raise PolicyError(f"Backoff.factor must be at least 1, not {factor!r}")
         if not isinstance(self.jitter, str) or self.jitter not in JITTERS:
             raise PolicyError(f"Backoff.jitter must be one of {', '.join(JITTERS)}, not {self.jitter!r}")
         object.__setattr__(self, "initial", initial)

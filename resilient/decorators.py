@@ -36,11 +36,32 @@ class Decorator(Protocol):
 
 
 @overload
-def retry_on_refused(thing: classmethod[C, P, T], /) -> classmethod[C, P, T]: ...
+def retry_on_refused(
+    thing: classmethod[C, P, T],
+    /,
+    *,
+    policy: Policy = ...,
+    target: Target | None = None,
+    cancel: Cancellation | None = None,
+) -> classmethod[C, P, T]: ...
 @overload
-def retry_on_refused(thing: staticmethod[P, T], /) -> staticmethod[P, T]: ...
+def retry_on_refused(
+    thing: staticmethod[P, T],
+    /,
+    *,
+    policy: Policy = ...,
+    target: Target | None = None,
+    cancel: Cancellation | None = None,
+) -> staticmethod[P, T]: ...
 @overload
-def retry_on_refused(thing: Callable[P, T], /) -> Callable[P, T]: ...
+def retry_on_refused(
+    thing: Callable[P, T],
+    /,
+    *,
+    policy: Policy = ...,
+    target: Target | None = None,
+    cancel: Cancellation | None = None,
+) -> Callable[P, T]: ...
 @overload
 def retry_on_refused(
     *, policy: Policy = ..., target: Target | None = None, cancel: Cancellation | None = None
@@ -140,27 +161,39 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
 class Protected:
     """A protected callable that does not become a method in a class body, because what it protects would not."""
 
-    def __init__(self, function: Callable[..., Any], thing: Callable[..., Any]) -> None:
+    __wrapped__: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        functools.update_wrapper(self, thing, updated=())
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call what is protected."""
         return self._function(*args, **kwargs)
 
     def __repr__(self) -> str:
-        return f"<protected {self.__wrapped__!r}>"  # type: ignore[attr-defined]  # set by update_wrapper
+        return f"<protected {self.__wrapped__!r}>"
 
 
 def _protect(thing: Any, plan: Plan) -> Any:
-    if type(thing) is functools.partial:  # a partial again, so that whatever looks into one still can
-        return functools.partial(_protect(thing.func, plan), *thing.args, **thing.keywords)
+    # What others look into comes back as what it was.
+    if type(thing) is functools.partial:
+        partial = functools.partial(_protect(thing.func, plan), *thing.args, **thing.keywords)
+        vars(partial).update(vars(thing))
+        return partial
+    if type(thing) is MethodType:
+        return MethodType(_protect(thing.__func__, plan.without_self()), thing.__self__)
     protected = _async.protect(thing, plan) if _is_async(thing) else _sync.protect(thing, plan, _async.adopt)
+    if not hasattr(type(thing), "__get__") or isinstance(thing, type):
+        protected = Protected(protected)
     if isinstance(thing, FunctionType):
-        vars(protected).update({**vars(thing), "__wrapped__": thing})
-        return protected
-    binds = hasattr(type(thing), "__get__") and not isinstance(thing, (type, MethodType))
-    return protected if binds else Protected(protected, thing)
+        vars(protected).update(vars(thing))
+    for name in functools.WRAPPER_ASSIGNMENTS:
+        value = getattr(thing, name, None)
+        # An object may answer any name with anything, and a function takes only text for its own.
+        if value is not None and (isinstance(value, str) or name not in ("__module__", "__name__", "__qualname__")):
+            setattr(protected, name, value)
+    protected.__wrapped__ = thing  # type: ignore[union-attr]
+    return protected
 
 
 def _is_async(thing: Any) -> bool:
@@ -174,7 +207,8 @@ def _refuse_unfit(thing: Any) -> None:
         raise TypeError(f"retry_on_refused needs something to call, not {type(thing).__name__}")
     inner = thing
     for _ in range(100):  # bounded: `__wrapped__` may lead in a circle
-        if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        called = inner if isinstance(inner, type) else getattr(type(inner), "__call__", None)  # noqa: B004
+        if any(inspect.isgeneratorfunction(it) or inspect.isasyncgenfunction(it) for it in (inner, called)):
             raise TypeError(
                 f"{_name_of(thing)} is a generator function: its body runs after the call has returned, so no refusal "
                 "in it could be retried. Decorate the function that connects and call it in the generator, or write "

@@ -79,6 +79,7 @@ _OTHER_NAMES: Final = {
 _FILES: Final = frozenset({"duckdb", "file", "sqlite", "sqlite3"})
 _LIBPQ: Final = frozenset({"cockroachdb", "postgresql", "redshift"})
 _MYSQL: Final = frozenset({"mariadb", "mysql"})
+_WEB: Final = frozenset({"http", "https", "ws", "wss"})
 
 _LONGEST_TARGET: Final = 16_384
 _LONGEST_SCHEME: Final = 32
@@ -104,6 +105,7 @@ _BLANK: Final = " \t\n\v\f\r"
 
 _ENCODE: Final = 'percent-encode "/", "?", "#" and "@" in a user name, password, path or query (%2F, %3F, %23, %40)'
 _SEVERAL: Final = 'names several hosts; an endpoint is one: give them one by one, targets=("a:5432", "b:5432")'
+_BRACKETS: Final = 'has more than one colon; write "host:port", or an IPv6 address in brackets, "[::1]:5432"'
 _NO_PORT: Final = 'has no port; write "host:port"'
 _NO_HOST: Final = "has no host; say which one, none is assumed"
 _UNFIT: Final = "has a control, invisible or undecodable character; remove it (in a password: percent-encode it)"
@@ -267,6 +269,8 @@ def _read_url(scheme: str, rest: str) -> Endpoint:
     if "@" in rest[end:]:
         # "user:12/3@host": the authority ends at the first slash, so "user" would be the host and 12 its port.
         _refuse(f'("{scheme}") has an "@" after the first "/", "?" or "#"; {_ENCODE}')
+    if "#" in rest and name not in _WEB:  # libpq and SQLAlchemy take it for a letter, others for the end of the URL
+        _refuse(f'("{scheme}") has a "#"; {_ENCODE}')
     if " " in authority:
         _refuse(f'("{scheme}") has a space before its path; percent-encode it (%20)')
     if re.search(_ANOTHER_URL, path):
@@ -277,15 +281,13 @@ def _read_url(scheme: str, rest: str) -> Endpoint:
             _refuse(f'("{scheme}") is a unix socket whose path begins without "/"; write "{scheme}:///run/x.sock"')
         return Endpoint(scheme="unix", path=host or _decode(path))
     if name in _LIBPQ:
-        if "#" in rest:  # to libpq it is a letter like any other, elsewhere it ends the URL
-            _refuse(f'("{scheme}") has a "#"; {_ENCODE}')
         fields = _read_query(query, "host", "hostaddr", "port")
         return _read_libpq(name, _one(host, fields["host"]), fields["hostaddr"], _one(port, fields["port"]))
-    if name in _MYSQL:
-        fields = _read_query(query, "unix_socket", "host", "port")
-        if fields["unix_socket"]:
-            return Endpoint(scheme="unix", path=fields["unix_socket"])
-        host, port = _one(host, fields["host"]) or "", _one(port, fields["port"])
+    if name in _MYSQL and (socket := _read_query(query, "unix_socket")["unix_socket"]):
+        return Endpoint(scheme="unix", path=socket)
+    if name not in _WEB:
+        fields = _read_query(query, "host", "port")  # of redis-py, PyMySQL and others
+        host, port = _one(host, fields["host"]) or "", _one(port, fields["port"]) or None
     if not host:
         _refuse(_NO_HOST)
     default = DEFAULT_PORTS.get(name)
@@ -368,8 +370,10 @@ def _split(text: str, *, in_url: bool = False) -> tuple[str, str | None]:
     else:
         host, colon, port = text.partition(":")
         if ":" in port:
-            _refuse('has more than one colon; write "host:port", or an IPv6 address in brackets, "[::1]:5432"')
+            _refuse(_BRACKETS)
         host = _decode(host) if in_url else host
+        if ":" in host:
+            _refuse(_BRACKETS)
     if colon and not port:
         _refuse(_NO_PORT)
     return host, port if colon else None

@@ -17,7 +17,7 @@ from . import signatures
 from ._causes import BUILTINS, DEEPEST, MOST_NODES, behind, chain, is_exception
 from .endpoint import Endpoint
 from .errors import CircuitOpenError
-from .signatures import Kind, together
+from .signatures import LONGEST_TEXT, Kind, together
 
 _REFUSED_WINERRORS: Final = frozenset({10061, 1225})
 """WSAECONNREFUSED, and ERROR_CONNECTION_REFUSED as asyncio's proactor loop reports it."""
@@ -49,6 +49,9 @@ _NAME_CODES: Final = ("EAI_AGAIN", "EAI_FAIL", "EAI_NODATA", "EAI_NONAME")
 
 _CONNECT_CALLS_FAILED: Final = "Multiple exceptions: "
 """asyncio's own words, CPython 3.10 to 3.13: the errors of several addresses survive in one text only."""
+
+_CLAUSE: Final = r"\[(Errno|WinError) (\d{1,6})\] (?:Connect call failed \([^()]*\)|[^,()\[\]]*)"
+"""What that text says of one address."""
 
 _PLAIN: Final = frozenset(
     cls
@@ -225,13 +228,13 @@ def _is_name_error(exc: BaseException) -> bool:
 
 
 def _combined_kind(text: str) -> Kind | None:
-    """Judge asyncio's combined text: every errno in it must say the same."""
-    if not text.startswith(_CONNECT_CALLS_FAILED):
+    """Judge asyncio's combined text: the number of every address in it must say the same."""
+    if not text.startswith(_CONNECT_CALLS_FAILED) or len(text) > LONGEST_TEXT:
         return None
-    return together(
-        _NUMBERED.get((form, int(number)))
-        for form, number in re.findall(r"\[(Errno|WinError) (\d{1,6})\]", text[:10_000])
-    )
+    clauses = text[len(_CONNECT_CALLS_FAILED) :]
+    if re.fullmatch(rf"{_CLAUSE}(?:, {_CLAUSE})*", clauses) is None:  # an address without a number is not refused
+        return None
+    return together(_NUMBERED.get((form, int(number))) for form, number in re.findall(_CLAUSE, clauses))
 
 
 def _endpoint(exc: BaseException) -> Endpoint | None:
@@ -239,7 +242,7 @@ def _endpoint(exc: BaseException) -> Endpoint | None:
         try:
             found = signatures.address(link)
             if found is None and isinstance(link, OSError):
-                match = re.search(r"Connect call failed \('([^']+)', (\d+)", str(link)[:10_000])
+                match = re.search(r"Connect call failed \('([^']+)', (\d+)", str(link)[:LONGEST_TEXT])
                 found = None if match is None else (match[1], int(match[2]))
             if found is not None:
                 return Endpoint(scheme="tcp", host=found[0], port=found[1], path=None)

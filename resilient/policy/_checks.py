@@ -56,10 +56,11 @@ def check_strategy(field: str, strategy: Any) -> None:
     if not callable(strategy):
         raise PolicyError(f"{where} must be {what}, not {strategy!r}")
     name = logs.name_of(strategy)
-    if _is_one_of(strategy, _FACTORIES):
+    if any(strategy is factory for factory in _FACTORIES):
         raise PolicyError(f"{where} must be {what}: call it, {name}()")
-    if _is_one_of(strategy, _PREDICATES):
-        raise PolicyError(f"{where} must be {what}, and {name} takes an exception: {_PREDICATES[strategy]}")
+    for predicate, hint in _PREDICATES.items():
+        if strategy is predicate:
+            raise PolicyError(f"{where} must be {what}, and {name} takes an exception: {hint}")
     for kind, (other, _) in _KINDS.items():
         if isinstance(strategy, other) and not isinstance(strategy, base):
             raise PolicyError(f"{where} must be {what}, and {name} is one for Policy.{kind}")
@@ -101,7 +102,3 @@ def _parts(strategy: Any) -> list[Any]:
         part = namespace.get(name)
         found += part if isinstance(part, (list, tuple)) else [part]
     return found
-
-
-def _is_one_of(strategy: Any, functions: Any) -> bool:
-    return any(strategy is function for function in functions)

@@ -13,7 +13,7 @@ from .._causes import BUILTINS, package
 from . import asyncpg, psycopg, psycopg2, pymysql, redis, sqlalchemy, valkey
 from ._signature import LONGEST_TEXT, Kind, Rule, Signature, together
 
-__all__ = ["TABLE", "Kind", "Rule", "Signature", "address", "find", "together"]
+__all__ = ["LONGEST_TEXT", "TABLE", "Kind", "Rule", "Signature", "address", "find", "together"]
 
 TABLE: Final[dict[str, Signature]] = {
     signature.package: signature

@@ -55,7 +55,8 @@ def signature(package: str, code: str) -> Signature:
             Rule(
                 kind="hopeless",
                 classes=_CONNECTING,
-                text=rf'{_ANSWER}(?:role ".*" (?:does not exist|is not permitted to log in)|database ".*" does not exist'
+                text=rf'{_ANSWER}(?:role ".*" (?:does not exist|is not permitted to log in)'
+                r'|database ".*" does not exist'
                 r"|no pg_hba\.conf entry for |pg_hba\.conf rejects connection for |"
                 r"[A-Za-z0-9 ]+ authentication failed for user )",
             ),

@@ -1,0 +1,33 @@
+"""What all tests share: a skip for want of something is loud, and can be made a failure."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+
+STRICT = "RESILIENT_REQUIRE_SERVERS"
+
+
+def requires(what: str) -> NoReturn:
+    """End this test because the machine lacks `what` ("::1 on the loopback", "leave to unshare a namespace").
+
+    The end of the run lists what did not run and why; with RESILIENT_REQUIRE_SERVERS=1 it is a failure.
+    """
+    if os.environ.get(STRICT, "0") not in ("", "0"):
+        pytest.fail(f"{STRICT} is set, and this test requires {what}", pytrace=False)
+    pytest.skip(f"requires {what}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what did not run, also where nobody asked for it with `-rs`."""
+    missed: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        missed.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+    if missed:
+        terminalreporter.section("NOT TESTED HERE", yellow=True)
+    for reason, tests in missed.items():
+        more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+        terminalreporter.write_line(f"{reason}: {tests[0]}{more}", yellow=True)
