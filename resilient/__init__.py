@@ -1,6 +1,6 @@
 """What a Python program does when a connection is refused: wait well, stop in time, tell why."""
 
-from ._recovery import Attempt
+from ._attempt import Attempt
 from .backoff import Backoff
 from .clock import Cancellation
 from .decorators import attempts, retry_on_refused

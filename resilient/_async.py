@@ -12,7 +12,8 @@ from types import CoroutineType
 from typing import Any
 
 from . import clock
-from ._recovery import Attempt, Plan, Recovery
+from ._attempt import Attempt
+from ._recovery import Plan, Recovery
 from .clock import LONGEST_NAP, Cancellation
 
 
@@ -107,7 +108,10 @@ class Attempts(AsyncIterator[Attempt]):
         recovery.release()
         await sleep(step, recovery.cancellation, recovery)
         if not recovery.woken():
-            recovery.reraise()
+            try:
+                recovery.reraise()
+            except StopAsyncIteration as end:  # it would end the loop as if the block had succeeded
+                raise RuntimeError("a block gave up on StopAsyncIteration") from end
         self._attempt = Attempt(self._plan, self._started, recovery)
         return self._attempt
 

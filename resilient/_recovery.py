@@ -7,19 +7,18 @@ Nothing here may replace the client's error: what fails in here is logged, and t
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from types import CodeType, TracebackType
+from types import FrameType
 from typing import Any, Final, NoReturn, TypeAlias
 
 import tenacity
 
 from . import clock, events, logs
-from ._causes import chain
 from ._scrub import describe, scrub, type_name
+from ._traces import is_elsewhere, mark, marks, raise_again, release_frames, set_note
 from .clock import Cancellation
 from .endpoint import Endpoint
 from .errors import PolicyError
@@ -35,14 +34,6 @@ HEARTBEAT: Final = 10.0
 
 Target: TypeAlias = "str | Endpoint | Callable[..., str | Endpoint]"
 """What a call connects to: a text, an `Endpoint`, or a callable of the call's arguments that gives one."""
-
-_MARK: Final = "_resilient_gave_up"
-_NOTE: Final = "resilient: gave up after "
-
-_set_context: Any = BaseException.__dict__["__context__"].__set__
-_context: Any = BaseException.__dict__["__context__"].__get__
-_cause: Any = BaseException.__dict__["__cause__"].__get__
-_traceback: Any = BaseException.__dict__["__traceback__"].__get__
 
 _latest_end = float("-inf")
 """When a call last gave up, anywhere in the process: most failing attempts need not look for a mark at all."""
@@ -93,6 +84,7 @@ class Recovery:
         "_endpoint",
         "_engine",
         "_final",
+        "_frame",
         "_heard",
         "_held",
         "_plan",
@@ -110,6 +102,7 @@ class Recovery:
         self._state.start_time = started
         self._endpoint: Endpoint | None = plan.endpoint
         self._final = False
+        self._frame: FrameType | None = None
         self._heard: float | None = None
         self._held: BaseException | None = None
         self.over = False
@@ -124,8 +117,12 @@ class Recovery:
         """What may cut a pause short."""
         return self._plan.cancellation
 
-    def failed(self, error: Exception) -> float | None:
-        """Decide, inside the `except`, what follows this error: seconds to pause, or None: let it fly."""
+    def failed(self, error: Exception, frame: FrameType | None = None) -> float | None:
+        """Decide, inside the `except`, what follows this error: seconds to pause, or None: let it fly.
+
+        `frame` is where the error would leave the call: the caller's own, if not given.
+        """
+        self._frame = frame or sys._getframe(1)
         try:
             delay = self._decide(error)
         except Exception as problem:  # noqa: BLE001  # nothing may replace the client's error
@@ -133,7 +130,7 @@ class Recovery:
             self._give_up(error, f"the policy failed with {type_name(problem)}")
             delay = None
         finally:
-            self._state.outcome = None  # holds the error, its frames and their sockets
+            self._state.outcome = self._frame = None  # they hold the error, its frames and their sockets
         if delay is None:
             self.over = True
         else:
@@ -143,12 +140,13 @@ class Recovery:
     def release(self) -> None:
         """Let go, outside the `except` and before a pause, of what the last error's frames hold."""
         if self._held is not None:
-            _release_frames(self._held, handled=sys.exc_info()[1])
+            release_frames(self._held, handled=sys.exc_info()[1])
 
     def woken(self) -> bool:
         """Decide, after a pause, whether there is another attempt; if not, `reraise()` follows."""
         error, now = self._held, clock.now()
         assert error is not None
+        self._frame = sys._getframe(1)
         try:
             reason = self._ended_while_waiting(error, now)
         except Exception as problem:  # noqa: BLE001
@@ -159,6 +157,8 @@ class Recovery:
         if reason is not None:
             self._give_up(error, reason)
             self.over = True
+        self._frame = None
+        if reason is not None:
             return False
         self._held = None
         self._state.attempt_number += 1
@@ -169,12 +169,10 @@ class Recovery:
         """Raise the last error after a pause that no attempt follows, as it was."""
         error, self._held = self._held, None
         assert error is not None
-        context = _context(error)
         try:
-            raise error
+            raise_again(error)
         finally:
-            _set_context(error, context)  # `raise` outside its handler replaced it
-            del error, context
+            del error  # its traceback holds this frame
 
     def succeeded(self) -> None:
         """Tell that an attempt after the first one succeeded."""
@@ -215,6 +213,7 @@ class Recovery:
             return None
         if self._engine is None:
             self._engine = state.retry_object = plan.engine.copy()
+        if not self._engine.statistics:  # they are the thread's own, and a block may go on in another thread
             self._engine.begin()
         step = None if self._final else self._engine.iter(state)
         self._engine.iter_state.reset()  # its actions are the engine's own methods: a circle that only gc would end
@@ -279,9 +278,9 @@ class Recovery:
             error_text=describe(evidence),
             reason=reason,
         )
-        # Plain data, so that the client's exception still pickles.
-        _set_attribute(error, _MARK, (self._started, id(plan), self._policy_name()))
-        _set_note(error, f"resilient: {logs.gave_up(event)}")
+        if self._frame is not None:
+            mark(error, self._started, plan, self._policy_name(), self._frame)
+        set_note(error, f"resilient: {logs.gave_up(event)}")
         logs.tell(plan.policy.observers, event)
 
     def _tell_scheduled(self, error: Exception, now: float, elapsed: float, delay: float) -> None:
@@ -318,14 +317,14 @@ class Recovery:
         """Return the name of the policy of a decorated call that gave up on this error during this attempt."""
         if _latest_end < self._attempt_started:
             return None
-        for link in chain(error):
-            mark = _attribute(link, _MARK)
-            if type(mark) is tuple and len(mark) == 3:
-                started, plan, name = mark
-                # The call inside began and ended within this attempt. A clock too coarse to tell is no proof, so a
-                # cached exception that this same function gave up on before does not count as one from inside.
-                if started > self._attempt_started or (started == self._attempt_started and plan != id(self._plan)):
-                    return str(name)
+        for its, frame in marks(error):
+            if its.started > self._attempt_started:
+                return its.policy  # that call began and ended within this attempt
+            # At the same instant the clock is too coarse to tell, or stands still, and an exception object that is raised
+            # again and again carries the frames of earlier calls as well.
+            ours = its.plan == id(self._plan) or (self._frame is not None and is_elsewhere(frame, self._frame))
+            if its.started == self._attempt_started and not ours:
+                return its.policy
         return None
 
     def _say_no_effect(self, inside: str) -> None:
@@ -338,124 +337,9 @@ class Recovery:
         return f"of {self._plan.call}" if name is None else f"{scrub(name)} of {self._plan.call}"
 
 
-class Attempt:
-    """One attempt of the block form: `with attempt: ...`.
-
-    Attributes:
-        number: 1 for the first.
-    """
-
-    __slots__ = ("_entered", "_plan", "_recovery", "_started", "number", "step")
-
-    def __init__(self, plan: Plan, started: float, recovery: Recovery | None) -> None:
-        self._plan = plan
-        self._started = started
-        self._recovery = recovery
-        self._entered = False
-        self.number = 1 if recovery is None else recovery.attempt
-        self.step: float | None = None
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the start of the first attempt."""
-        return clock.now() - self._started
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds to the deadline, fit to be a client's own timeout; None if there is none.
-
-        Never less than 0.25, because the last attempt is made at the deadline itself, and many clients take a timeout
-        of zero for none at all.
-        """
-        deadline = self._plan.policy.deadline
-        return None if deadline is None else max(LATE, deadline - self.elapsed)
-
-    @property
-    def recovery(self) -> Recovery | None:
-        """The failing call this belongs to, once it has failed."""
-        return self._recovery
-
-    def check_used(self) -> None:
-        """Raise where the block came round again without `with attempt:`, which would never end."""
-        if not self._entered:
-            raise RuntimeError("the attempt was not used: write `for attempt in attempts(...): with attempt: ...`")
-
-    def __enter__(self) -> Attempt:
-        if self._entered:
-            raise RuntimeError("an attempt is entered once: `for attempt in attempts(...): with attempt: ...`")
-        self._entered = True
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        if error is None:
-            if self._recovery is not None:
-                self._recovery.succeeded()
-            return False
-        if not isinstance(error, Exception):
-            return False
-        if self._recovery is None:
-            self._recovery = Recovery(self._plan, self._started, (), {})
-        self.step = self._recovery.failed(error)
-        return self.step is not None
-
-
 def _opted_in(strategy: object) -> bool:
     """Whether `retry_if_refused(exhausted=True)` stands anywhere in a retry strategy."""
     if isinstance(strategy, RetryIf):
         return strategy.exhausted
     parts = getattr(strategy, "retries", ())
     return isinstance(parts, (tuple, list)) and any(map(_opted_in, parts))
-
-
-def _attribute(error: BaseException, name: str) -> object:
-    try:
-        return object.__getattribute__(error, "__dict__").get(name)
-    except Exception:  # noqa: BLE001  # a hostile class: it carries no mark of ours
-        return None
-
-
-def _set_attribute(error: BaseException, name: str, value: object) -> None:
-    try:
-        object.__setattr__(error, name, value)
-    except Exception:  # noqa: BLE001
-        return
-
-
-def _set_note(error: BaseException, note: str) -> None:
-    """Add a note (PEP 678, Python 3.11 and on), in place of an earlier one of ours."""
-    try:
-        notes = getattr(error, "__notes__", None)
-        if isinstance(notes, list):
-            notes[:] = [old for old in notes if not (isinstance(old, str) and old.startswith(_NOTE))]
-        BaseException.add_note(error, note)  # type: ignore[attr-defined,unused-ignore]
-    except Exception:  # noqa: BLE001  # Python 3.10, or an exception that cannot be written to
-        return
-
-
-_SUSPENDABLE: Final = (
-    inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
-)
-
-
-def _release_frames(error: BaseException, handled: BaseException | None) -> None:
-    """Clear what the frames of an error hold, sockets and arguments, while its call waits; their lines stay.
-
-    `handled` is what the caller itself is handling: it may stand at the end of the chain, and is not ours.
-    Frames of coroutines and generators are left alone: clearing one that is suspended closes it (before Python 3.13),
-    and an error that many tasks share carries the frames of all of them.
-    """
-    link: BaseException | None = error
-    for _ in range(20):
-        if link is None or link is handled:
-            return
-        traceback: TracebackType | None = _traceback(link)
-        while traceback is not None:
-            frame = traceback.tb_frame
-            code: CodeType = frame.f_code
-            if not code.co_flags & _SUSPENDABLE:
-                with contextlib.suppress(RuntimeError):  # it is running
-                    frame.clear()
-            traceback = traceback.tb_next
-        link = _cause(link) or _context(link)

@@ -10,7 +10,8 @@ from types import CoroutineType
 from typing import Any
 
 from . import clock
-from ._recovery import Attempt, Plan, Recovery
+from ._attempt import Attempt
+from ._recovery import Plan, Recovery
 
 
 def protect(function: Callable[..., Any], plan: Plan, adopt: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,6 +77,9 @@ class Attempts(Iterator[Attempt]):
         recovery.release()
         clock.sleep(step, recovery.cancellation, recovery)
         if not recovery.woken():
-            recovery.reraise()
+            try:
+                recovery.reraise()
+            except StopIteration as end:  # it would end the loop as if the block had succeeded
+                raise RuntimeError("a block gave up on StopIteration") from end
         self._attempt = Attempt(self._plan, self._started, recovery)
         return self._attempt

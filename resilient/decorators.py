@@ -12,7 +12,8 @@ from types import FunctionType, MethodType
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from . import _async, _sync
-from ._recovery import Attempt, Plan, Target
+from ._attempt import Attempt
+from ._recovery import Plan, Target
 from .clock import Cancellation
 from .endpoint import Endpoint
 from .policy import Policy

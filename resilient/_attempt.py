@@ -1,0 +1,72 @@
+"""One attempt of the block form: the `with` between two pauses of a driver."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from . import clock
+from ._recovery import LATE, Plan, Recovery
+
+
+class Attempt:
+    """One attempt of the block form: `with attempt: ...`.
+
+    Attributes:
+        number: 1 for the first.
+    """
+
+    __slots__ = ("_entered", "_plan", "_recovery", "_started", "number", "step")
+
+    def __init__(self, plan: Plan, started: float, recovery: Recovery | None) -> None:
+        self._plan = plan
+        self._started = started
+        self._recovery = recovery
+        self._entered = False
+        self.number = 1 if recovery is None else recovery.attempt
+        self.step: float | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start of the first attempt."""
+        return clock.now() - self._started
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds to the deadline, fit to be a client's own timeout; None if there is none.
+
+        Never less than 0.25, because the last attempt is made at the deadline itself, and many clients take a timeout
+        of zero for none at all.
+        """
+        deadline = self._plan.policy.deadline
+        return None if deadline is None else max(LATE, deadline - self.elapsed)
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """The failing call this belongs to, once it has failed."""
+        return self._recovery
+
+    def check_used(self) -> None:
+        """Raise where the block came round again without `with attempt:`, which would never end."""
+        if not self._entered:
+            raise RuntimeError("the attempt was not used: write `for attempt in attempts(...): with attempt: ...`")
+
+    def __enter__(self) -> Attempt:
+        if self._entered:
+            raise RuntimeError("an attempt is entered once: `for attempt in attempts(...): with attempt: ...`")
+        self._entered = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if error is None:
+            if self._recovery is not None:
+                self._recovery.succeeded()
+            return False
+        if not isinstance(error, Exception):
+            return False
+        if self._recovery is None:
+            self._recovery = Recovery(self._plan, self._started, (), {})
+        self.step = self._recovery.failed(error, sys._getframe(1))
+        return self.step is not None

@@ -1,0 +1,127 @@
+"""What we leave on a client's error, and what we let go of in its frames.
+
+Nothing here raises, whatever the error's class does, except `raise_again`, whose purpose it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any, Final, NamedTuple, NoReturn
+
+from ._causes import chain
+
+_MARK: Final = "_resilient_gave_up"
+_NOTE: Final = "resilient: gave up after "
+_SUSPENDABLE: Final = (
+    inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+)
+
+# Read and written past whatever a class puts in their place.
+_set_context: Any = BaseException.__dict__["__context__"].__set__
+_context: Any = BaseException.__dict__["__context__"].__get__
+_cause: Any = BaseException.__dict__["__cause__"].__get__
+_traceback: Any = BaseException.__dict__["__traceback__"].__get__
+
+
+def raise_again(error: BaseException) -> NoReturn:
+    """Raise an error outside its handler as it was: a plain `raise` would replace its context."""
+    context = _context(error)
+    try:
+        raise error
+    finally:
+        _set_context(error, context)
+        del error, context  # the error's traceback holds this frame
+
+
+class Mark(NamedTuple):
+    """That a call gave up on an error: plain data of it, so that the client's exception still pickles."""
+
+    started: float
+    plan: int
+    policy: str
+    frame: int
+
+
+def mark(error: BaseException, started: float, plan: object, policy: str, frame: FrameType) -> None:
+    """Say on an error that a call gave up on it.
+
+    Args:
+        error: the client's.
+        started: when the call began.
+        plan: whose call it was.
+        policy: its name.
+        frame: the frame that the error leaves the call by.
+    """
+    try:
+        object.__setattr__(error, _MARK, (started, id(plan), policy, id(frame)))
+    except Exception:  # noqa: BLE001  # an exception that cannot be written to
+        return
+
+
+def marks(error: BaseException) -> Iterator[tuple[Mark, FrameType]]:
+    """Yield the marks on an error and on everything in its chain, each with the frame that it names.
+
+    A mark whose frame the error did not come through this time is none: an error that many callers share keeps the
+    mark of each of them, and its own path to this one.
+    """
+    for link in chain(error):
+        try:
+            found = object.__getattribute__(link, "__dict__").get(_MARK)
+        except Exception:  # noqa: BLE001  # a hostile class: it carries no mark of ours
+            continue
+        if type(found) is tuple and len(found) == len(Mark._fields):
+            its = Mark(*found)
+            for frame in frames(link):
+                if id(frame) == its.frame:
+                    yield its, frame
+                    break
+
+
+def frames(error: BaseException) -> Iterator[FrameType]:
+    """Yield the frames that an error came through, the outermost first."""
+    traceback: TracebackType | None = _traceback(error)
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+
+
+def is_elsewhere(frame: FrameType, inside: FrameType) -> bool:
+    """Whether a frame was provably not called, however indirectly, by the frame `inside`."""
+    caller: FrameType | None = frame
+    while caller is not None and caller is not inside:
+        if caller.f_code.co_flags & _SUSPENDABLE:
+            return False  # who resumed a coroutine is forgotten when it ends
+        caller = caller.f_back
+    return caller is None
+
+
+def set_note(error: BaseException, note: str) -> None:
+    """Add a note (PEP 678, Python 3.11 and on), in place of an earlier one of ours."""
+    try:
+        notes = getattr(error, "__notes__", None)
+        if isinstance(notes, list):
+            notes[:] = [old for old in notes if not (isinstance(old, str) and old.startswith(_NOTE))]
+        BaseException.add_note(error, note)  # type: ignore[attr-defined,unused-ignore]
+    except Exception:  # noqa: BLE001  # Python 3.10, or an exception that cannot be written to
+        return
+
+
+def release_frames(error: BaseException, handled: BaseException | None) -> None:
+    """Clear what the frames of an error hold, sockets and arguments, while its call waits; their lines stay.
+
+    `handled` is what the caller itself is handling: it may stand at the end of the chain, and is not ours.
+    Frames of coroutines and generators are left alone: clearing one that is suspended closes it (before Python 3.13),
+    and an error that many tasks share carries the frames of all of them.
+    """
+    link: BaseException | None = error
+    for _ in range(20):
+        if link is None or link is handled:
+            return
+        for frame in frames(link):
+            if not frame.f_code.co_flags & _SUSPENDABLE:
+                with contextlib.suppress(RuntimeError):  # it is running
+                    frame.clear()
+        link = _cause(link) or _context(link)
