@@ -320,8 +320,8 @@ class Recovery:
         for its, frame in marks(error):
             if its.started > self._attempt_started:
                 return its.policy  # that call began and ended within this attempt
-            # At the same instant the clock is too coarse to tell, or stands still, and an exception object that is raised
-            # again and again carries the frames of earlier calls as well.
+            # At the same instant: the clock is too coarse to tell, or stands still, and an exception object that is
+            # raised again and again carries the frames of earlier calls as well.
             ours = its.plan == id(self._plan) or (self._frame is not None and is_elsewhere(frame, self._frame))
             if its.started == self._attempt_started and not ours:
                 return its.policy

@@ -57,13 +57,19 @@ _BEARER: Final = r"""(?x)\b(?:
       | [Bb]asic[ \t]{1,8}(?=[A-Za-z0-9+/_-][A-Za-z+/_-]*[A-Z0-9=])(?=[\w+/=-]{6,})
     )([^ \t-\r]+)"""
 
-_PHRASES: Final = ("base 10: ", "integer value ", "integer between ", "nvalid port", "args beginning with:")
-"""Texts that quote a piece of a URL that could not be read, and Redis' quoting of a command, which may be AUTH."""
+_PHRASES: Final = ("integer ", "nvalid ", "missing ", "spaces ", "base 10: ", "bad query ", "args ", "does not appear ")
+_PHRASE: Final = (
+    r"(?P<value>base 10: |cast to integer value as |integer between 0 and 65535: |bad query field: "
+    r"|nvalid port:? (?=[\"']))"
+    r'|(?P<line>args beginning with: |invalid integer value "|invalid percent-encoded token: "'
+    r'|invalid connection option "|URI query parameter: "|missing "=" after "|unexpected spaces found in ")'
+    r"|(?P<before>does not appear to be an IPv)"
+)
+"""Where URL and connection-string readers (Python, httpx, PyMongo, asyncpg, libpq) quote the piece they cannot read:
+it may be half of a password with a "/" in it. Redis quotes a command, which may be AUTH."""
 
-_PHRASE: Final = r"""(?x)
-        (?:base\ 10:|integer\ value(?:\ as)?|integer\ between\ 0\ and\ 65535:|nvalid\ port:?)\ (?=["'])
-      | (?P<line>args\ beginning\ with:\ )"""
-_BEFORE_HOST: Final = ("host ", "name ", "server ")
+_MISREAD: Final = r"""(?:host(?:\ name)?|database|socket)[ ]\(?(["'])((?:(?!\1[\s,;:.)]|\1$)[^\r\n]){0,400})@"""
+"""host name "ss@db", host 'ss@db', database "3@db": the end of "p@ss" or "12/3", taken for part of the address."""
 
 _PORT: Final = r"[0-9]{1,5}(?!\w)"
 _ENCODED: Final = r"%(?:25){0,3}([0-9A-Fa-f]{2})"
@@ -159,15 +165,27 @@ def _spans(text: str, whole: bool) -> Iterator[tuple[int, int]]:
         if "bearer" in words or "basic" in words:
             for found in _pattern(_BEARER).finditer(text):
                 yield found.start(1), _less_closers(text, found.start(1), found.end())
-    for phrase in _PHRASES:
-        if phrase in text:
-            done = 0
-            for found in _pattern(_PHRASE).finditer(text):
-                if found.end() >= done:
-                    span = _value(text, found.end()) if found["line"] is None else _line(text, found.end())
-                    done = span[1]
-                    yield span
-            break
+    if any(phrase in text for phrase in _PHRASES):
+        yield from _quoted_pieces(text)
+    if "@" in text:
+        for found in _pattern(_MISREAD).finditer(text):
+            yield found.span(2)
+
+
+def _quoted_pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the pieces of addresses that certain errors quote."""
+    done = 0
+    for found in _pattern(_PHRASE).finditer(text):
+        start = found.end()
+        if start < done:
+            continue
+        if found["before"] is not None:
+            span = max(text.rfind("\n", 0, found.start()) + 1, done), found.start() - 1
+        else:
+            span = _value(text, start) if found["line"] is None else _line(text, start)
+        done = span[1]
+        if span[0] < span[1]:
+            yield span
 
 
 def _named(text: str, words: str) -> Iterator[tuple[int, int]]:
@@ -266,24 +284,25 @@ def _in_addresses(text: str, whole: bool) -> Iterator[tuple[int, int]]:
         cut = not whole and found.end() == len(text)  # its "@" may have been cut off
         if not cut and "@" not in chunk and "?" not in chunk and "://" not in chunk and "%" not in chunk:
             continue
-        spans = list(_in_chunk(chunk, cut))
-        if spans:
-            yield from ((start + first, start + last) for first, last in spans)
-        elif "@" in chunk and text[max(0, start - 8) : start].endswith(_BEFORE_HOST):
-            yield start + (chunk[0] in "\"'"), start + chunk.rindex("@")  # host name "ss@db": the end of "p@ss"
-        elif "://" in chunk and (colon := _password(chunk)) >= 0:
+        yield from ((start + first, start + last) for first, last in _in_chunk(chunk, cut))
+        at = chunk.rfind("@")
+        if at < 0 and "://" in chunk and (colon := _password(chunk)) >= 0:
             at = text.find("@", found.end(), found.end() + 200)
             between = text[found.end() : at] if at > 0 else "\n"
             if chunk[-1] not in _CLOSERS and "\n" not in between and "://" not in between:
                 yield start + chunk.index("://") + 3, at  # a password with a space
             else:
                 yield start + colon, _less_closers(text, start + colon, found.end()) if whole else len(text)
-        elif "%" in chunk:
-            decoded, places = _decoded(chunk)
-            yield from ((start + places[first], start + places[last]) for first, last in _in_chunk(decoded, cut))
+            at = -1
+        if "%" in chunk:
+            path = chunk[at + 1 :].partition("?")[0]  # a query is hidden already
+            decoded, places = _decoded(path)
+            first = start + at + 1
+            yield from ((first + places[begin], first + places[end]) for begin, end in _in_chunk(decoded, cut))
 
 
 def _in_chunk(chunk: str, cut: bool) -> Iterator[tuple[int, int]]:
+    """Yield the user part and the query of an address, in a chunk without white space."""
     size = len(chunk)
     url = chunk.find("://")
     head = chunk if url < 0 else chunk[:url]
@@ -291,9 +310,8 @@ def _in_chunk(chunk: str, cut: bool) -> Iterator[tuple[int, int]]:
     login = _login(head, at) if at > 0 else -1
     if login >= 0:
         yield login, at
-    begin = max(url + 3, 0) if url >= 0 else 0
+    begin = url + 3 if url >= 0 else 0
     query = chunk.find("?", begin)
-    end = len(chunk.rstrip(_CLOSERS))
     if url >= 0:
         at = chunk.rfind("@", begin)
         if cut or at > query >= 0:  # is it "user:pass?word@host" or "host?mail=bob@example.com"?
@@ -302,7 +320,7 @@ def _in_chunk(chunk: str, cut: bool) -> Iterator[tuple[int, int]]:
             yield begin, at
     elif "=" not in chunk[query:]:
         query = -1
-    if 0 <= query < end - 1:
+    if 0 <= query < len(chunk.rstrip(_CLOSERS)) - 1:
         yield query + 1, _less_closers(chunk, query + 1, size)
 
 

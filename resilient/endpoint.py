@@ -1,4 +1,4 @@
-"""What is connected to: one address, read from the ways in which people write one.
+"""What is connected to: one address, read from the many ways in which people write one.
 
 Pure, but for `env:NAME`, which reads that variable. Nothing is resolved or dialled.
 Targets carry passwords: what is not scheme, host, port or path is never kept, and no error repeats a target.
@@ -263,7 +263,7 @@ def _read_url(scheme: str, rest: str) -> Endpoint:
         _refuse(f'("{scheme}") names its servers through DNS SRV; give one of them, "{name}://host:port"')
     if "sentinel" in drivers:
         _refuse(f'("{scheme}") asks Sentinel for its server; give one server, "{name}://host:port"')
-    end = next((place for place, char in enumerate(rest) if char in "/?#"), len(rest))
+    end = min((place for place in map(rest.find, "/?#") if place >= 0), default=len(rest))
     authority, tail = rest[:end], rest[end:].partition("#")[0]
     path, _, query = tail.partition("?")
     if "@" in rest[end:]:

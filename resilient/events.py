@@ -7,13 +7,13 @@ Times are float seconds. `elapsed` counts from the start of the first attempt.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeAlias
 
 from .endpoint import Endpoint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Event:
     """What all events have in common.
 
@@ -31,8 +31,23 @@ class Event:
     attempt: int
     elapsed: float
 
+    # By hand, for all events at once: a dataclass compiles them anew for every class, at every import.
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._values() == other._values()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    def __hash__(self) -> int:
+        return hash(tuple(self._values().items()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._values().items())})"
+
+    def _values(self) -> dict[str, object]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class RetryScheduled(Event):
     """An attempt failed, and there will be another.
 
@@ -55,12 +70,13 @@ class RetryScheduled(Event):
     heartbeat: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecovered(Event):
     """A call succeeded after at least one failed attempt; `attempt` is the one that succeeded."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class RetriesExhausted(Event):
     """A call gave up; the error named here is the one the caller gets.
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from . import signatures
 from ._causes import BUILTINS, DEEPEST, MOST_NODES, behind, chain, is_exception
@@ -64,8 +63,7 @@ _cause: Any = BaseException.__dict__["__cause__"].__get__
 _args: Any = BaseException.__dict__["args"].__get__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(NamedTuple):
     """What was found in an exception.
 
     Attributes:

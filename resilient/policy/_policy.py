@@ -20,7 +20,6 @@ from ..backoff import Backoff, seconds
 from ..errors import PolicyError
 from ..events import Observer
 from ..logs import log_events
-from . import _text
 from ._checks import check_strategy
 from ._limits import Limits, Seeded, StopStrategy, WaitStrategy, WithinDeadline
 from ._retry_if import (
@@ -149,7 +148,9 @@ class Policy:
         Raises:
             PolicyError: an unknown or repeated key, or a value that cannot be read.
         """
-        return cls(**_text.read(text))
+        from ._text import read
+
+        return cls(**read(text))
 
     @classmethod
     def from_env(cls, prefix: str, *, default: Policy | None = None) -> Policy:
@@ -169,7 +170,7 @@ class Policy:
         if not text.strip():
             return cls() if default is None else default
         try:
-            return cls(**_text.read(text))
+            return cls.parse(text)
         except PolicyError:
             pass
         # Raised out here, so that no chained error shows what is in the variable.
@@ -234,7 +235,9 @@ class Policy:
         return WithinDeadline(self.backoff, self.deadline)
 
     def __str__(self) -> str:
-        return _text.write(self)
+        from ._text import write
+
+        return write(self)
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, Policy) else NotImplemented

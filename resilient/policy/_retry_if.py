@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from tenacity.retry import retry_base
@@ -19,7 +18,6 @@ RetryStrategy: TypeAlias = "retry_base | Callable[[RetryCallState], bool]"
 
 
 @final
-@dataclass(frozen=True, slots=True)
 class RetryIf(retry_base):
     """Retry errors of some kinds: a tenacity retry strategy, built by the `retry_if_…` functions, joined by `|`, `&`.
 
@@ -28,8 +26,28 @@ class RetryIf(retry_base):
         exhausted: also where a decorated call inside has just given up on it.
     """
 
+    __slots__ = ("exhausted", "kinds")
+
     kinds: frozenset[Kind]
-    exhausted: bool = False
+    exhausted: bool
+
+    def __init__(self, kinds: frozenset[Kind], exhausted: bool = False) -> None:
+        object.__setattr__(self, "kinds", kinds)
+        object.__setattr__(self, "exhausted", exhausted)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a retry strategy is frozen: cannot set {name!r}")
+
+    def __reduce__(self) -> tuple[type[RetryIf], tuple[frozenset[Kind], bool]]:
+        return RetryIf, (self.kinds, self.exhausted)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RetryIf):
+            return NotImplemented
+        return (self.kinds, self.exhausted) == (other.kinds, other.exhausted)
+
+    def __hash__(self) -> int:
+        return hash((self.kinds, self.exhausted))
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         """Answer tenacity: is the outcome an error of these kinds?"""
@@ -42,12 +60,12 @@ class RetryIf(retry_base):
     def __or__(self, other: Any) -> Any:
         if isinstance(other, RetryIf):  # a value again, which compares and prints as one
             return RetryIf(self.kinds | other.kinds, self.exhausted or other.exhausted)
-        return super(RetryIf, self).__or__(other)
+        return super().__or__(other)
 
     def __and__(self, other: Any) -> Any:
         if isinstance(other, RetryIf):
             return RetryIf(self.kinds & other.kinds, self.exhausted and other.exhausted)
-        return super(RetryIf, self).__and__(other)
+        return super().__and__(other)
 
     def __repr__(self) -> str:
         inside = "exhausted=True" if self.exhausted else ""
