@@ -43,6 +43,51 @@ def _over(retry_state: tenacity.RetryCallState) -> None:
     """Answer for tenacity, instead of raising, when its stop strategy says that it is over."""
 
 
+class Failure(tenacity.Future):
+    """A future that has failed already, made at every failed attempt: without the lock that an open one needs."""
+
+    def __init__(self, attempt_number: int, error: BaseException) -> None:
+        self.attempt_number = attempt_number
+        self._error = error
+
+    @property
+    def failed(self) -> bool:
+        """True."""
+        return True
+
+    def exception(self, timeout: float | None = None) -> BaseException:
+        """Return the error."""
+        return self._error
+
+    def result(self, timeout: float | None = None) -> NoReturn:
+        """Raise the error."""
+        raise self._error
+
+    def __getattr__(self, name: str) -> Any:
+        """Become a whole future as soon as a strategy asks for anything else."""
+        if name.startswith("__") or "_error" not in self.__dict__ or "_condition" in self.__dict__:
+            raise AttributeError(name)
+        super().__init__(self.attempt_number)
+        self.set_exception(self._error)
+        return getattr(self, name)
+
+
+class Engine(tenacity.Retrying):
+    """tenacity's engine, a copy of which serves one call: so it keeps in itself what it else keeps by thread.
+
+    That is half the cost of a failed attempt, and the attempts of one block may be made in different threads.
+    """
+
+    iter_state: Any = None
+    statistics: Any = None
+
+    def begin(self) -> None:
+        """Start anew."""
+        self.iter_state = tenacity.IterState()
+        self.statistics = {}
+        super().begin()
+
+
 class Plan:
     """What is known of a call before it is made; shared by all calls of one decorated function."""
 
@@ -58,7 +103,7 @@ class Plan:
             self.find_target = target
         elif target is not None:
             self.endpoint = Endpoint.parse(target)
-        self.engine = tenacity.Retrying(
+        self.engine = Engine(
             retry=tenacity.retry_always,
             stop=policy.stop_strategy(),
             wait=policy.wait_strategy(),
@@ -196,8 +241,7 @@ class Recovery:
         policy = plan.policy
         now = clock.now()
         state.outcome_timestamp = now
-        state.outcome = tenacity.Future(state.attempt_number)
-        state.outcome.set_exception(error)
+        state.outcome = Failure(state.attempt_number, error)
         verdict = policy.retry(state)
         if not verdict:
             return None
@@ -213,7 +257,6 @@ class Recovery:
             return None
         if self._engine is None:
             self._engine = state.retry_object = plan.engine.copy()
-        if not self._engine.statistics:  # they are the thread's own, and a block may go on in another thread
             self._engine.begin()
         step = None if self._final else self._engine.iter(state)
         self._engine.iter_state.reset()  # its actions are the engine's own methods: a circle that only gc would end
@@ -244,8 +287,7 @@ class Recovery:
         stop = plan.policy.stop
         if stop is not None:
             state.outcome_timestamp = now
-            state.outcome = tenacity.Future(state.attempt_number)
-            state.outcome.set_exception(error)
+            state.outcome = Failure(state.attempt_number, error)
             taken, state.upcoming_sleep = state.upcoming_sleep, 0.0
             if stop(state):
                 return f"stop strategy {logs.name_of(stop)}"

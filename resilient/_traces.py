@@ -5,7 +5,6 @@ Nothing here raises, whatever the error's class does, except `raise_again`, whos
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Iterator
 from types import FrameType, TracebackType
@@ -116,12 +115,22 @@ def release_frames(error: BaseException, handled: BaseException | None) -> None:
     Frames of coroutines and generators are left alone: clearing one that is suspended closes it (before Python 3.13),
     and an error that many tasks share carries the frames of all of them.
     """
+    if error is handled:
+        return
     link: BaseException | None = error
+    traceback: TracebackType | None = _traceback(error)
+    if traceback is not None:
+        traceback = traceback.tb_next  # the first frame is the one that caught it, and runs
     for _ in range(20):
+        while traceback is not None:
+            frame = traceback.tb_frame
+            if not frame.f_code.co_flags & _SUSPENDABLE:
+                try:  # noqa: SIM105  # a third of the time of `contextlib.suppress`
+                    frame.clear()
+                except RuntimeError:  # it is running
+                    pass
+            traceback = traceback.tb_next
+        link = _cause(link) or _context(link)
         if link is None or link is handled:
             return
-        for frame in frames(link):
-            if not frame.f_code.co_flags & _SUSPENDABLE:
-                with contextlib.suppress(RuntimeError):  # it is running
-                    frame.clear()
-        link = _cause(link) or _context(link)
+        traceback = _traceback(link)

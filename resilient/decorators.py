@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import FunctionType, MethodType
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from . import _async, _sync
 from ._attempt import Attempt
@@ -140,17 +140,27 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
         TargetError: `target` cannot be read.
     """
 
-    def __init__(
-        self,
-        *,
-        policy: Policy = _DEFAULT,
-        target: Target | None = None,
-        cancel: Cancellation | None = None,
-        **unknown: Any,
-    ) -> None:
-        _refuse_unknown("attempts", unknown)
-        _check(policy, cancel)
-        self._plan = Plan(policy, "attempts", target, cancel)
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, *, policy: Policy = ..., target: Target | None = None, cancel: Cancellation | None = None
+        ) -> None: ...
+
+    else:
+
+        def __init__(
+            self,
+            *,
+            policy: Policy = _DEFAULT,
+            target: Target | None = None,
+            cancel: Cancellation | None = None,
+            **unknown: Any,
+        ) -> None:
+            _refuse_unknown("attempts", unknown)
+            _check(policy, cancel)
+            self._plan = Plan(policy, "attempts", target, cancel)
+
+    _plan: Plan
 
     def __iter__(self) -> Iterator[Attempt]:
         return _sync.Attempts(self._plan)

@@ -53,5 +53,5 @@ class CircuitOpenError(ConnectionRefusedError):
         self.retry_after = retry_after
         self.last_error = last_error
 
-    def __reduce__(self) -> tuple[type[CircuitOpenError], tuple[str, float | None, str | None]]:
-        return type(self), (self.breaker, self.retry_after, self.last_error)
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.breaker, self.retry_after, self.last_error), self.__dict__

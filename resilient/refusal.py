@@ -130,6 +130,8 @@ def judge(exc: BaseException) -> tuple[Kind | None, BaseException]:
 
 def _judge(exc: BaseException) -> tuple[Kind, BaseException] | None:
     try:
+        if type(exc) is ConnectionRefusedError:  # the most frequent by far, and nothing behind it could change that
+            return "refused", exc
         if type(exc) in _PLAIN and _cause(exc) is None:
             for argument in _args(exc):
                 if type(argument) is not str:

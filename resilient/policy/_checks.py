@@ -29,6 +29,7 @@ _PREDICATES: Final = {
     refusal.is_unresolved: "say retry_if_unresolved()",
     refusal.is_unreachable: "say retry_if_unreachable()",
     refusal.is_hopeless: "and waiting cannot help there",
+    refusal.find_refusal: "say retry_if_not_ready()",
 }
 _KINDS: Final = {
     "retry": (retry_base, "a tenacity retry strategy such as retry_if_refused()"),
@@ -55,16 +56,21 @@ def check_strategy(field: str, strategy: Any) -> None:
         raise PolicyError(f"{where} must be {what}, not the class {name}: call it, {name}(...)")
     if not callable(strategy):
         raise PolicyError(f"{where} must be {what}, not {strategy!r}")
+    _check_function(f"{where} must be {what}", strategy)
     name = logs.name_of(strategy)
-    if any(strategy is factory for factory in _FACTORIES):
-        raise PolicyError(f"{where} must be {what}: call it, {name}()")
-    for predicate, hint in _PREDICATES.items():
-        if strategy is predicate:
-            raise PolicyError(f"{where} must be {what}, and {name} takes an exception: {hint}")
     for kind, (other, _) in _KINDS.items():
         if isinstance(strategy, other) and not isinstance(strategy, base):
             raise PolicyError(f"{where} must be {what}, and {name} is one for Policy.{kind}")
     _check_parts(where, strategy, set())
+
+
+def _check_function(problem: str, function: Any, *, judges_errors: bool = False) -> None:
+    """Refuse our own functions where they would answer something, and never what was meant."""
+    if any(function is factory for factory in _FACTORIES):
+        raise PolicyError(f"{problem}: call it, {logs.name_of(function)}()")
+    for predicate, hint in _PREDICATES.items():
+        if function is predicate and not judges_errors:
+            raise PolicyError(f"{problem}, and {logs.name_of(function)} takes an exception: {hint}")
 
 
 def _check_parts(where: str, strategy: Any, seen: set[int]) -> None:
@@ -83,22 +89,24 @@ def _check_parts(where: str, strategy: Any, seen: set[int]) -> None:
             )
         if inspect.isgeneratorfunction(function):
             raise PolicyError(f"{where} must be a plain function: {name} is a generator function")
-    for part in _parts(strategy):
+    for attribute, part in _parts(strategy):
+        problem = f"{where}: a part of {name} must be a strategy"
+        _check_function(problem, part, judges_errors=attribute == "predicate")
         if isinstance(part, type) and issubclass(part, (retry_base, stop_base, wait_base)):
             raise PolicyError(f"{where}: a part of {name} is the class {part.__name__}: call it, {part.__name__}(...)")
         if callable(part):
             _check_parts(where, part, seen)
 
 
-def _parts(strategy: Any) -> list[Any]:
+def _parts(strategy: Any) -> list[tuple[str, Any]]:
     if isinstance(strategy, functools.partial):
-        return [strategy.func]
+        return [("func", strategy.func)]
     try:
         namespace = vars(strategy)
     except TypeError:
         return []
-    found: list[Any] = []
+    found: list[tuple[str, Any]] = []
     for name in _PARTS:
         part = namespace.get(name)
-        found += part if isinstance(part, (list, tuple)) else [part]
+        found += [(name, each) for each in (part if isinstance(part, (list, tuple)) else [part])]
     return found

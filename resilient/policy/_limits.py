@@ -30,7 +30,8 @@ class Limits(stop_base):
     def __call__(self, retry_state: RetryCallState) -> bool:
         if self.attempts is not None and retry_state.attempt_number >= self.attempts:
             return True
-        return self.deadline is not None and (retry_state.seconds_since_start or 0.0) >= self.deadline
+        # A sum of pauses that ends at the deadline may fall short of it by a rounding error.
+        return self.deadline is not None and (retry_state.seconds_since_start or 0.0) >= self.deadline * (1 - 1e-12)
 
 
 class WithinDeadline(wait_base):

@@ -106,10 +106,12 @@ class Policy:
         for observer in observers:
             if not callable(observer):
                 raise PolicyError(f"Policy.observers must hold callables, not {observer!r}")
-            if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(type(observer).__call__):
-                raise PolicyError(
-                    f"Policy.observers must be plain functions: {logs.name_of(observer)} is a coroutine function"
-                )
+            for function in (observer, type(observer).__call__):
+                if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+                    raise PolicyError(
+                        f"Policy.observers must be plain functions: {logs.name_of(observer)} would only be started, "
+                        "as a coroutine or a generator is, and never run"
+                    )
         object.__setattr__(self, "observers", observers)
         if self.name is not None and (not isinstance(self.name, str) or not self.name):
             raise PolicyError(f"Policy.name must be a non-empty text or None, not {self.name!r}")
@@ -218,7 +220,7 @@ class Policy:
         says. What only our own drivers do is missing: notes, cancellation, nested calls, coroutines.
         """
         return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_error) & self.retry,
+            retry=tenacity.retry_all(tenacity.retry_if_exception(_is_error), self.retry),
             stop=self.stop_strategy(),
             wait=self.wait_strategy(),
             before_sleep=functools.partial(_tell_before_sleep, self),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
-from tenacity.retry import retry_base
+from tenacity.retry import retry_all, retry_any, retry_base
 
 from .. import refusal
 from ..errors import PolicyError
@@ -60,12 +60,12 @@ class RetryIf(retry_base):
     def __or__(self, other: Any) -> Any:
         if isinstance(other, RetryIf):  # a value again, which compares and prints as one
             return RetryIf(self.kinds | other.kinds, self.exhausted or other.exhausted)
-        return super().__or__(other)
+        return retry_any(self, other)  # also where `other` is a plain function, which tenacity 9.0 cannot join
 
     def __and__(self, other: Any) -> Any:
         if isinstance(other, RetryIf):
             return RetryIf(self.kinds & other.kinds, self.exhausted and other.exhausted)
-        return super().__and__(other)
+        return retry_all(self, other)
 
     def __repr__(self) -> str:
         inside = "exhausted=True" if self.exhausted else ""

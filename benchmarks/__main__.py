@@ -1,0 +1,36 @@
+"""`python -m benchmarks [name…]`: run all benchmarks, or those named."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+
+from . import report
+from .report import Row
+
+NAMES = ("success", "failure", "judging", "imports", "leftovers")
+
+
+def main() -> None:
+    """Run, print, and never fail for a bound that is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What resilient costs, beside its peers.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(NAMES)}; default all")
+    names = parser.parse_args().names or NAMES
+    for name in names:
+        if name not in NAMES:
+            parser.error(f"no benchmark {name!r}; there are {', '.join(NAMES)}")
+    print(report.machine())
+    started = time.perf_counter()
+    rows: list[Row] = []
+    for name in names:
+        module = importlib.import_module(f".{name}", __package__)
+        measured = list(module.measure())
+        report.show(module.TITLE, measured)
+        rows += measured
+    print(f"\n{time.perf_counter() - started:.0f} s. A line that starts with ! misses its bound.")
+    print(report.summary(rows))
+
+
+if __name__ == "__main__":
+    main()
