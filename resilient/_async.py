@@ -26,27 +26,49 @@ def protect(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine
             # As in `_sync`: without keywords, `**{}` would build a second dict for nothing.
             return await (function(*args, **kwargs) if kwargs else function(*args))
         except Exception as error:
-            recovery = Recovery(plan, started, args, kwargs)
-            step = recovery.failed(error)
-            if step is None:
+            recovery = None
+            try:
+                recovery = Recovery(plan, started, args, kwargs)
+                step = recovery.failed(error)
+            except RecursionError:  # no room on the stack to decide anything
+                step = None
+            if step is None or recovery is None:
                 raise
         return await again(function, args, kwargs, recovery, step)
 
     return protected
 
 
-async def adopt(
-    first: Coroutine[Any, Any, Any],
+class _First:
+    """A coroutine that is closed with whatever was to await it: Python would warn of it, and not of what dropped it."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.coroutine = coroutine
+
+    def __del__(self) -> None:
+        self.coroutine.close()
+
+
+def adopt(
+    first: CoroutineType[Any, Any, Any],
     function: Callable[..., Any],
     plan: Plan,
     args: Any,
     kwargs: Any,
     recovery: Recovery | None = None,
 ) -> Any:
-    """Await and protect a coroutine that a plain function returned, after the failed calls that `recovery` counts."""
+    """Protect a coroutine that a plain function returned, after the failed calls that `recovery` counts."""
+    adopted: Any = _adopted(_First(first), function, plan, args, kwargs, recovery)
+    adopted.__name__, adopted.__qualname__ = first.__name__, first.__qualname__
+    return adopted
+
+
+async def _adopted(
+    first: _First, function: Callable[..., Any], plan: Plan, args: Any, kwargs: Any, recovery: Recovery | None
+) -> Any:
     started = clock.now()
     try:
-        result = await first
+        result = await first.coroutine
     except Exception as error:
         if recovery is None:
             recovery = Recovery(plan, started, args, kwargs)
@@ -79,7 +101,10 @@ async def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: 
         try:
             result = await function(*args, **kwargs)
         except Exception as error:
-            following = recovery.failed(error)
+            try:
+                following = recovery.failed(error)
+            except RecursionError:  # no room on the stack to decide anything
+                following = None
             if following is None:
                 raise
             step = following
@@ -121,11 +146,12 @@ async def sleep(seconds: float, cancellation: Cancellation | None, caller: Recov
     if clock.stand_in is not None:
         await clock.stand_in.sleep_async(seconds, cancellation, caller)
         return
-    until = clock.now() + seconds
     nap = _nap_trio if in_trio() else _nap_asyncio
+    left = seconds
     while True:  # at least once: a pause of no length still lets other tasks run
-        await nap(max(0.0, min(until - clock.now(), LONGEST_NAP)), cancellation)
-        if until <= clock.now() or (cancellation is not None and cancellation.cancelled):
+        await nap(min(left, LONGEST_NAP), cancellation)
+        left -= LONGEST_NAP
+        if left <= 0 or (cancellation is not None and cancellation.cancelled):
             return
 
 

@@ -66,7 +66,10 @@ class Attempt:
             return False
         if not isinstance(error, Exception):
             return False
-        if self._recovery is None:
-            self._recovery = Recovery(self._plan, self._started, (), {})
-        self.step = self._recovery.failed(error, sys._getframe(1))
+        try:
+            if self._recovery is None:
+                self._recovery = Recovery(self._plan, self._started, (), {})
+            self.step = self._recovery.failed(error, sys._getframe(1))
+        except RecursionError:  # no room on the stack to decide anything
+            self.step = None
         return self.step is not None

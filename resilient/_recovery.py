@@ -7,6 +7,7 @@ Nothing here may replace the client's error: what fails in here is logged, and t
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import sys
@@ -18,7 +19,7 @@ import tenacity
 
 from . import clock, events, logs
 from ._scrub import describe, scrub, type_name
-from ._traces import is_elsewhere, mark, marks, raise_again, release_frames, set_note
+from ._traces import is_inside, mark, marks, raise_again, release_frames, set_note
 from .clock import Cancellation
 from .endpoint import Endpoint
 from .errors import PolicyError
@@ -28,6 +29,9 @@ from .refusal import judge
 
 LATE: Final = 0.25
 """Seconds past the deadline up to which an attempt that was scheduled in time may still start."""
+
+HEADROOM: Final = 40
+"""Frames that a decision, its log line and the next attempt may take at most beyond what the last attempt took."""
 
 HEARTBEAT: Final = 10.0
 """Seconds between two retries of one call that a quiet log shows."""
@@ -101,6 +105,8 @@ class Plan:
         self.find_target: Callable[..., str | Endpoint] | None = None
         if callable(target):
             self.find_target = target
+            with contextlib.suppress(OSError):  # no descriptor left
+                Endpoint.parse("[::1]:1")  # loads what an IPv6 address needs, so that no failure has to
         elif target is not None:
             self.endpoint = Endpoint.parse(target)
         self.engine = Engine(
@@ -167,6 +173,7 @@ class Recovery:
 
         `frame` is where the error would leave the call: the caller's own, if not given.
         """
+        _need_headroom(HEADROOM)
         self._frame = frame or sys._getframe(1)
         try:
             delay = self._decide(error)
@@ -343,6 +350,7 @@ class Recovery:
                 kind=kind,
                 error_type=type_name(error),
                 error_text=describe(evidence),
+                attempts=plan.policy.attempts,
                 deadline=plan.policy.deadline,
                 heartbeat=heartbeat,
             ),
@@ -362,11 +370,12 @@ class Recovery:
         for its, frame in marks(error):
             if its.started > self._attempt_started:
                 return its.policy  # that call began and ended within this attempt
-            # At the same instant: the clock is too coarse to tell, or stands still, and an exception object that is
-            # raised again and again carries the frames of earlier calls as well.
-            ours = its.plan == id(self._plan) or (self._frame is not None and is_elsewhere(frame, self._frame))
-            if its.started == self._attempt_started and not ours:
-                return its.policy
+            if its.started == self._attempt_started:
+                # The clock is too coarse to tell, or stands still, and an exception object that is raised again and
+                # again carries the frames of earlier calls as well.
+                inside = is_inside(frame, self._frame)
+                if inside or (inside is None and its.plan != id(self._plan)):
+                    return its.policy
         return None
 
     def _say_no_effect(self, inside: str) -> None:
@@ -377,6 +386,12 @@ class Recovery:
     def _policy_name(self) -> str:
         name = self._plan.policy.name
         return f"of {self._plan.call}" if name is None else f"{scrub(name)} of {self._plan.call}"
+
+
+def _need_headroom(frames: int) -> None:
+    """Raise RecursionError where the stack has no room for so many frames: the drivers let the error fly then."""
+    if frames:
+        _need_headroom(frames - 1)
 
 
 def _opted_in(strategy: object) -> bool:

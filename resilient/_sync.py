@@ -23,9 +23,13 @@ def protect(function: Callable[..., Any], plan: Plan, adopt: Callable[..., Any])
             # Most connects are called without keywords; `**{}` would build a second dict for nothing (measured: 0.15×).
             result = function(*args, **kwargs) if kwargs else function(*args)
         except Exception as error:
-            recovery = Recovery(plan, started, args, kwargs)
-            step = recovery.failed(error)
-            if step is None:
+            recovery = None
+            try:
+                recovery = Recovery(plan, started, args, kwargs)
+                step = recovery.failed(error)
+            except RecursionError:  # no room on the stack to decide anything
+                step = None
+            if step is None or recovery is None:
                 raise
         else:
             if type(result) is not CoroutineType:
@@ -47,7 +51,10 @@ def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recove
         try:
             result = function(*args, **kwargs)
         except Exception as error:
-            following = recovery.failed(error)
+            try:
+                following = recovery.failed(error)
+            except RecursionError:  # no room on the stack to decide anything
+                following = None
             if following is None:
                 raise
             step = following

@@ -60,7 +60,7 @@ def mark(error: BaseException, started: float, plan: object, policy: str, frame:
         return
 
 
-def marks(error: BaseException) -> Iterator[tuple[Mark, FrameType]]:
+def marks(error: BaseException) -> Iterator[tuple[Mark, FrameType | None]]:
     """Yield the marks on an error and on everything in its chain, each with the frame that it names.
 
     A mark whose frame the error did not come through this time is none: an error that many callers share keeps the
@@ -73,6 +73,8 @@ def marks(error: BaseException) -> Iterator[tuple[Mark, FrameType]]:
             continue
         if type(found) is tuple and len(found) == len(Mark._fields):
             its = Mark(*found)
+            if _traceback(link) is None:  # some libraries strip what they carry
+                yield its, None
             for frame in frames(link):
                 if id(frame) == its.frame:
                     yield its, frame
@@ -87,14 +89,17 @@ def frames(error: BaseException) -> Iterator[FrameType]:
         traceback = traceback.tb_next
 
 
-def is_elsewhere(frame: FrameType, inside: FrameType) -> bool:
-    """Whether a frame was provably not called, however indirectly, by the frame `inside`."""
-    caller: FrameType | None = frame
-    while caller is not None and caller is not inside:
-        if caller.f_code.co_flags & _SUSPENDABLE:
-            return False  # who resumed a coroutine is forgotten when it ends
-        caller = caller.f_back
-    return caller is None
+def is_inside(frame: FrameType | None, outer: FrameType | None) -> bool | None:
+    """Whether a frame was called, however indirectly, by another; None where that cannot be told."""
+    while frame is not None and outer is not None:
+        if frame is outer:
+            return True
+        if frame.f_code.co_flags & _SUSPENDABLE:
+            return None  # who resumed a coroutine is forgotten when it ends
+        frame = frame.f_back
+        if frame is None:
+            return False
+    return None
 
 
 def set_note(error: BaseException, note: str) -> None:
@@ -130,7 +135,8 @@ def release_frames(error: BaseException, handled: BaseException | None) -> None:
                 except RuntimeError:  # it is running
                     pass
             traceback = traceback.tb_next
-        link = _cause(link) or _context(link)
+        cause = _cause(link)
+        link = _context(link) if cause is None else cause
         if link is None or link is handled:
             return
         traceback = _traceback(link)

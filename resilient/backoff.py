@@ -103,7 +103,8 @@ class Backoff(wait_base):
                 f"Backoff.initial must be greater than 0, not {initial!r} (no wait at all: maximum=0 as well)"
             )
         if initial > maximum:
-            raise PolicyError(f"Backoff.initial must not exceed maximum: {initial!r} > {maximum!r}")
+            hint = "; maximum is 1 second unless it is given" if maximum == 1 else ""
+            raise PolicyError(f"Backoff.initial must not exceed maximum: {initial!r} > {maximum!r}{hint}")
         if factor < 1:
             raise PolicyError(f"Backoff.factor must be at least 1, not {factor!r}")
         if not isinstance(self.jitter, str) or self.jitter not in JITTERS:

@@ -201,10 +201,13 @@ def _protect(thing: Any, plan: Plan) -> Any:
     for name in functools.WRAPPER_ASSIGNMENTS:
         value = getattr(thing, name, None)
         # An object may answer any name with anything, and a function takes only text for its own.
-        if value is not None and (isinstance(value, str) or name not in ("__module__", "__name__", "__qualname__")):
+        if name == "__doc__" or isinstance(value, str) or (value is not None and name not in _TEXTS):
             setattr(protected, name, value)
     protected.__wrapped__ = thing  # type: ignore[union-attr]
     return protected
+
+
+_TEXTS = ("__module__", "__name__", "__qualname__")
 
 
 def _is_async(thing: Any) -> bool:

@@ -104,7 +104,7 @@ _ESCAPED: Final = r"(?s)\\(.?)"
 _BLANK: Final = " \t\n\v\f\r"
 
 _ENCODE: Final = 'percent-encode "/", "?", "#" and "@" in a user name, password, path or query (%2F, %3F, %23, %40)'
-_SEVERAL: Final = 'names several hosts; an endpoint is one: give them one by one, targets=("a:5432", "b:5432")'
+_SEVERAL: Final = "names several hosts, and an endpoint is one: name the one that this function connects to"
 _BRACKETS: Final = 'has more than one colon; write "host:port", or an IPv6 address in brackets, "[::1]:5432"'
 _NO_PORT: Final = 'has no port; write "host:port"'
 _NO_HOST: Final = "has no host; say which one, none is assumed"

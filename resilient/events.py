@@ -57,6 +57,7 @@ class RetryScheduled(Event):
             or None where only the policy knows why it is retried.
         error_type: qualified name of the error's class.
         error_text: the refusal's own text, scrubbed, at most 200 characters.
+        attempts: how many attempts the policy allows, or None.
         deadline: seconds the policy allows for the whole call, or None.
         heartbeat: True on the first retry of a call and then at most once in ten seconds:
             the events that a quiet log should show.
@@ -66,6 +67,7 @@ class RetryScheduled(Event):
     kind: str | None
     error_type: str
     error_text: str
+    attempts: int | None
     deadline: float | None
     heartbeat: bool
 

@@ -75,7 +75,9 @@ def log_events(event: Event) -> None:
 
 
 def log_before_sleep(logger: logging.Logger = logger) -> Callable[[RetryCallState], None]:
-    """Return a `before_sleep` hook for plain tenacity that logs as `log_events` does.
+    """Return a `before_sleep` hook for plain tenacity that logs the sentence and fields of `log_events`.
+
+    The first retry of a call is a WARNING and further ones are DEBUG: tenacity's hooks have no place for a heartbeat.
 
     Args:
         logger: where to; default the logger `resilient`.
@@ -88,14 +90,18 @@ def log_before_sleep(logger: logging.Logger = logger) -> Callable[[RetryCallStat
 
 
 def event_of(
-    retry_state: RetryCallState, *, policy: str | None = None, deadline: float | None = None
+    retry_state: RetryCallState,
+    *,
+    policy: str | None = None,
+    attempts: int | None = None,
+    deadline: float | None = None,
 ) -> RetryScheduled:
     """Return the event that plain tenacity's state stands for, just before it sleeps."""
     outcome = retry_state.outcome
     error = outcome.exception() if outcome is not None else None
     kind, evidence = (None, None) if error is None else judge(error)
     return RetryScheduled(
-        call=scrub(retry_state.get_fn_name() if hasattr(retry_state, "get_fn_name") else name_of(retry_state.fn)),
+        call="attempts" if retry_state.fn is None else name_of(retry_state.fn),
         policy=policy,
         target=None,
         attempt=retry_state.attempt_number,
@@ -104,6 +110,7 @@ def event_of(
         kind=kind,
         error_type="" if error is None else type_name(error),
         error_text="" if evidence is None else describe(evidence),
+        attempts=attempts,
         deadline=deadline,
         heartbeat=retry_state.attempt_number == 1,
     )
@@ -141,7 +148,11 @@ def _sentence(event: Event) -> str:
     target = "the server" if event.target is None else str(event.target)
     if isinstance(event, RetryScheduled):
         what = _KINDS[event.kind].format(target)
-        limit = "" if event.deadline is None else f", giving up {event.deadline:g} s after the first attempt"
+        limits = [
+            *([] if event.attempts is None else [f"after attempt {event.attempts}"]),
+            *([] if event.deadline is None else [f"{event.deadline:g} s after the first attempt"]),
+        ]
+        limit = f", giving up {' or '.join(limits)}" if limits else ""
         return (
             f"{event.call}: {what} ({_error(event)}); attempt {event.attempt} failed, "
             f"trying again in {event.delay:.2g} s{limit}"

@@ -94,8 +94,10 @@ class FakeClock:
                 self._jump_if_all_wait(quiet=0.0 if threading.active_count() == 1 else _QUIET)
                 if not self._due(key, cancellation):
                     time.sleep(_POLL)
-        finally:
-            self._leave(key, caller)
+        except BaseException:
+            self._leave(key, None)  # it will not come back
+            raise
+        self._leave(key, caller)
 
     async def sleep_async(self, seconds: float, cancellation: Cancellation | None, caller: Caller) -> None:
         """Pause this task on this clock, on asyncio or trio. The drivers call it."""
@@ -105,10 +107,12 @@ class FakeClock:
             while True:
                 await nap(_POLL)
                 if self._due(key, cancellation):
-                    return
+                    break
                 self._jump_if_all_wait(quiet=_QUIET)
-        finally:
-            self._leave(key, caller)
+        except BaseException:
+            self._leave(key, None)  # it will not come back
+            raise
+        self._leave(key, caller)
 
     def end(self) -> None:
         """Let go of everybody who still waits."""
@@ -123,10 +127,12 @@ class FakeClock:
             self._touched = time.monotonic()
         return key
 
-    def _leave(self, key: object, caller: Caller) -> None:
+    def _leave(self, key: object, caller: Caller | None) -> None:
         with self._lock:
             self._sleepers.pop(key, None)
-            self._awake[weakref.ref(caller)] = self._touched = time.monotonic()
+            self._touched = time.monotonic()
+            if caller is not None:
+                self._awake[weakref.ref(caller)] = self._touched
 
     def _due(self, key: object, cancellation: Cancellation | None) -> bool:
         if self._ended or (cancellation is not None and cancellation.cancelled):

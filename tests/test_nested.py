@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import logging
 import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -341,37 +340,6 @@ def test_two_callers_that_share_a_future_both_keep_their_retries(order: str) -> 
 
     asyncio.run(main())
     assert calls == {"patient": 3, "impatient": 1}
-
-
-def test_two_threads_that_share_a_future_both_keep_their_retries() -> None:
-    """As in a pool that connects once for all threads."""
-    shared: Future[None] = Future()
-    calls = {"one": 0, "other": 0}
-    began, gave_up = threading.Event(), threading.Event()
-
-    def one() -> None:
-        calls["one"] += 1
-        began.set()
-        gave_up.wait(5)
-        shared.result()
-
-    def other() -> None:
-        calls["other"] += 1
-        shared.result()
-
-    def run_other() -> None:
-        began.wait(5)
-        shared.set_exception(refusal())
-        with contextlib.suppress(ConnectionRefusedError):
-            retry_on_refused(other, policy=INNER)()
-        gave_up.set()
-
-    thread = threading.Thread(target=run_other)
-    thread.start()
-    with pytest.raises(ConnectionRefusedError):
-        retry_on_refused(one, policy=OUTER)()
-    thread.join()
-    assert calls == {"one": 3, "other": 2}
 
 
 def test_an_error_an_earlier_call_gave_up_on_is_retried_when_it_is_raised_anew() -> None:

@@ -190,7 +190,7 @@ def events() -> list[resilient.Event]:
         "error_text": "[Errno 111] Connection refused",
     }
     return [
-        resilient.RetryScheduled(**common, **error, delay=0.1, deadline=60.0, heartbeat=True),
+        resilient.RetryScheduled(**common, **error, delay=0.1, attempts=None, deadline=60.0, heartbeat=True),
         resilient.CallRecovered(**common),
         resilient.RetriesExhausted(**common, **error, reason="deadline 60 s"),
     ]
@@ -218,7 +218,7 @@ def test_every_event_is_tried_above() -> None:
 def test_a_refusal_is_a_frozen_value() -> None:
     found = resilient.find_refusal(ConnectionRefusedError())
     assert found is not None
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         found.kind = "not_ready"  # type: ignore[misc]
 
 

@@ -144,8 +144,8 @@ class Policy:
         """Read a policy from a text such as "attempts=8 deadline=30s backoff=50ms..5s jitter=full".
 
         Keys: `attempts`, `deadline`, `backoff` (initial..maximum), `factor`, `jitter`, `retry` (comma-separated:
-        refused, not_ready, unresolved, unreachable, exhausted), `name`. Durations are "50ms", "30s", "5m", "2h" or a
-        bare number of seconds; `none` is no limit. What is left out has its default.
+        refused, not_ready, unresolved, unreachable, exhausted; or never), `name`. Durations are "50ms", "30s", "5m",
+        "2h" or a bare number of seconds; `none` is no limit. What is left out has its default.
 
         Raises:
             PolicyError: an unknown or repeated key, or a value that cannot be read.
@@ -277,4 +277,7 @@ def _is_error(error: BaseException) -> bool:
 
 
 def _tell_before_sleep(policy: Policy, retry_state: RetryCallState) -> None:
-    logs.tell(policy.observers, logs.event_of(retry_state, policy=policy.name, deadline=policy.deadline))
+    logs.tell(
+        policy.observers,
+        logs.event_of(retry_state, policy=policy.name, attempts=policy.attempts, deadline=policy.deadline),
+    )

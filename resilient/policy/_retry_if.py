@@ -60,19 +60,22 @@ class RetryIf(retry_base):
     def __or__(self, other: Any) -> Any:
         if isinstance(other, RetryIf):  # a value again, which compares and prints as one
             return RetryIf(self.kinds | other.kinds, self.exhausted or other.exhausted)
+        if isinstance(other, retry_base):
+            return super().__or__(other)
         return retry_any(self, other)  # also where `other` is a plain function, which tenacity 9.0 cannot join
 
     def __and__(self, other: Any) -> Any:
         if isinstance(other, RetryIf):
             return RetryIf(self.kinds & other.kinds, self.exhausted and other.exhausted)
+        if isinstance(other, retry_base):
+            return super().__and__(other)
         return retry_all(self, other)
 
     def __repr__(self) -> str:
         inside = "exhausted=True" if self.exhausted else ""
         words = words_of(self.kinds)
-        return (
-            " | ".join(f"retry_if_{word}({inside})" for word in words) or "retry_if_refused() & retry_if_unresolved()"
-        )
+        said = " | ".join(f"retry_if_{word}({inside})" for word in words)
+        return said or f"retry_if_refused({inside}) & retry_if_unresolved({inside})"
 
 
 def retry_if_refused(*, exhausted: bool = False) -> RetryIf:

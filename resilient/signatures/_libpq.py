@@ -26,7 +26,7 @@ _ATTEMPT: Final = r"- host: [^\n]{0,300}?, hostaddr: (?:'[0-9A-Za-z.:%]*'|None):
 _PREFIX: Final = rf"^(?:{_ATTEMPT})?(?:connection (?:failed|is bad): )?"
 # Before PostgreSQL 14 the sentence began with "could not connect", and a server's answer had none before it.
 _SERVER: Final = (
-    r'(?:connection to server (?:at "[^"\n]*"(?: \([^)\n]*\))?, port [^\s,]+|on socket "[^"\n]*") failed: '
+    r'(?:connection to server (?:at "[^"\n]*"(?: \([^)\n]*\))?, port [^\s,]+|on socket "[^\n]*") failed: '
     r"|could not connect to server: )"
 )
 _ANSWER: Final = rf"{_PREFIX}{_SERVER}?FATAL:  "
@@ -76,7 +76,7 @@ def signature(package: str, code: str) -> Signature:
                 kind="refused",
                 classes=_CONNECTING,
                 errnos=frozenset({errno.ECONNREFUSED}),
-                text=rf"{_PREFIX}{_SERVER}WORDS(?:\s|$)",
+                text=rf"{_PREFIX}{_SERVER}WORDS(?:\n|$| \()",
             ),
             Rule(
                 kind="unreachable",
@@ -84,7 +84,7 @@ def signature(package: str, code: str) -> Signature:
                 errnos=frozenset(
                     {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
                 ),
-                text=rf"{_PREFIX}{_SERVER}WORDS(?:\s|$)",
+                text=rf"{_PREFIX}{_SERVER}WORDS(?:\n|$| \()",
             ),
             Rule(
                 kind="unreachable",

@@ -108,6 +108,9 @@ class Signature(NamedTuple):
         for start in self.clauses:
             starts = [match.start() for match in re.finditer(start, text)]
             if starts:
+                # What stands before the first clause counts as well: a server's answer may go on with lines that look
+                # like the client library's own.
+                starts = [*([0] if text[: starts[0]].strip() else []), *starts]
                 return [text[begin:end] for begin, end in zip(starts, [*starts[1:], len(text)], strict=True)]
         return [text]
 

@@ -11,7 +11,7 @@ def signature(package: str) -> Signature:
     """Return the signature of redis-py or of its fork."""
     return Signature(
         package=package,
-        address=r"Error .*connecting to (?P<host>[^\s:]+):(?P<port>\d+)\.",
+        address=r"Error .*connecting to (?P<host>\S+):(?P<port>\d+)\.",
         rules=(
             Rule(kind="not_ready", classes=frozenset({"BusyLoadingError"})),
             Rule(kind="not_ready", classes=frozenset({"ResponseError"}), text=r"^LOADING "),
