@@ -265,8 +265,10 @@ class Recovery:
         if self._engine is None:
             self._engine = state.retry_object = plan.engine.copy()
             self._engine.begin()
-        step = None if self._final else self._engine.iter(state)
-        self._engine.iter_state.reset()  # its actions are the engine's own methods: a circle that only gc would end
+        try:
+            step = None if self._final else self._engine.iter(state)
+        finally:
+            self._engine.iter_state.reset()  # its actions are the engine's own methods: a circle only gc would end
         if not isinstance(step, tenacity.DoSleep):  # `_over` answered
             self._give_up(error, self._limit())
             return None

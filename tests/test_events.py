@@ -60,6 +60,7 @@ def test_a_retry_is_told_with_all_that_is_known(
         kind="refused",
         error_type="ConnectionRefusedError",
         error_text="[Errno 111] Connection refused",
+        attempts=None,
         deadline=25.0,
         heartbeat=True,
     )
