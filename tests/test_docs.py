@@ -477,7 +477,14 @@ def test_default_ports_are_as_the_table_says() -> None:
 
 
 EVENTS: dict[str, dict[str, Any]] = {
-    "RetryScheduled": {"delay": 1.0, "kind": "refused", "error_type": "E", "error_text": "t", "deadline": 60.0},
+    "RetryScheduled": {
+        "delay": 1.0,
+        "kind": "refused",
+        "error_type": "E",
+        "error_text": "t",
+        "attempts": None,
+        "deadline": 60.0,
+    },
     "CallRecovered": {},
     "RetriesExhausted": {"kind": "refused", "error_type": "E", "error_text": "t", "reason": "deadline 60 s"},
 }
