@@ -484,7 +484,7 @@ def test_an_endpoint_of_wrong_types_is_a_type_error(fields: dict[str, object]) -
         Endpoint(**fields)  # type: ignore[arg-type]
 
 
-labels = st.from_regex(r"[a-z0-9_][a-z0-9_-]{0,20}", fullmatch=True)
+labels = st.from_regex(r"[a-z_][a-z0-9_-]{0,20}", fullmatch=True)
 names = st.lists(labels, min_size=1, max_size=4).map(".".join).filter(lambda name: not name[-1].isdigit())
 hosts = st.one_of(
     names,

@@ -1,31 +1,26 @@
-"""One failing call from its first error to its last, on tenacity's engine.
-
-Decides, and never pauses or calls the user's function: that is the drivers' part. A driver asks one question inside its
-`except`: `step = recovery.failed(error)`, and gets seconds to pause, or None to let the error fly by a bare `raise`.
-Nothing here may replace the client's error: what fails in here is logged, and the error flies.
-"""
+"""The failing call itself."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn
 
 import tenacity
 
-from . import clock, events, logs
-from ._scrub import describe, scrub, type_name
-from ._traces import is_inside, mark, marks, raise_again, release_frames, set_note
-from .clock import Cancellation
-from .endpoint import Endpoint
-from .errors import PolicyError
-from .events import CallRecovered, RetriesExhausted, RetryScheduled
-from .policy import Policy, RetryIf
-from .refusal import judge
+from .. import clock, events, logs
+from .._scrub import describe, scrub, type_name
+from .._traces import is_inside, mark, marks, raise_again, release_frames, set_note
+from ..clock import Cancellation
+from ..endpoint import Endpoint
+from ..errors import PolicyError
+from ..events import CallRecovered, RetriesExhausted, RetryScheduled
+from ..refusal import judge
+from ._engine import Failure
+from ._plan import Plan
 
 LATE: Final = 0.25
 """Seconds past the deadline up to which an attempt that was scheduled in time may still start."""
@@ -36,94 +31,8 @@ HEADROOM: Final = 40
 HEARTBEAT: Final = 10.0
 """Seconds between two retries of one call that a quiet log shows."""
 
-Target: TypeAlias = "str | Endpoint | Callable[..., str | Endpoint]"
-"""What a call connects to: a text, an `Endpoint`, or a callable of the call's arguments that gives one."""
-
 _latest_end = float("-inf")
 """When a call last gave up, anywhere in the process: most failing attempts need not look for a mark at all."""
-
-
-def _over(retry_state: tenacity.RetryCallState) -> None:
-    """Answer for tenacity, instead of raising, when its stop strategy says that it is over."""
-
-
-class Failure(tenacity.Future):
-    """A future that has failed already, made at every failed attempt: without the lock that an open one needs."""
-
-    def __init__(self, attempt_number: int, error: BaseException) -> None:
-        self.attempt_number = attempt_number
-        self._error = error
-
-    @property
-    def failed(self) -> bool:
-        """True."""
-        return True
-
-    def exception(self, timeout: float | None = None) -> BaseException:
-        """Return the error."""
-        return self._error
-
-    def result(self, timeout: float | None = None) -> NoReturn:
-        """Raise the error."""
-        raise self._error
-
-    def __getattr__(self, name: str) -> Any:
-        """Become a whole future as soon as a strategy asks for anything else."""
-        if name.startswith("__") or "_error" not in self.__dict__ or "_condition" in self.__dict__:
-            raise AttributeError(name)
-        super().__init__(self.attempt_number)
-        self.set_exception(self._error)
-        return getattr(self, name)
-
-
-class Engine(tenacity.Retrying):
-    """tenacity's engine, a copy of which serves one call: so it keeps in itself what it else keeps by thread.
-
-    That is half the cost of a failed attempt, and the attempts of one block may be made in different threads.
-    """
-
-    iter_state: Any = None
-    statistics: Any = None
-
-    def begin(self) -> None:
-        """Start anew."""
-        self.iter_state = tenacity.IterState()
-        self.statistics = {}
-        super().begin()
-
-
-class Plan:
-    """What is known of a call before it is made; shared by all calls of one decorated function."""
-
-    __slots__ = ("call", "cancellation", "endpoint", "engine", "find_target", "multiplies", "policy", "warned")
-
-    def __init__(self, policy: Policy, call: str, target: Target | None, cancellation: Cancellation | None) -> None:
-        self.policy = policy
-        self.call = scrub(call)
-        self.cancellation = cancellation
-        self.endpoint: Endpoint | None = None
-        self.find_target: Callable[..., str | Endpoint] | None = None
-        if callable(target):
-            self.find_target = target
-            with contextlib.suppress(OSError):  # no descriptor left
-                Endpoint.parse("[::1]:1")  # loads what an IPv6 address needs, so that no failure has to
-        elif target is not None:
-            self.endpoint = Endpoint.parse(target)
-        self.engine = Engine(
-            retry=tenacity.retry_always,
-            stop=policy.stop_strategy(),
-            wait=policy.wait_strategy(),
-            retry_error_callback=_over,
-        )
-        self.multiplies = _opted_in(policy.retry)
-        self.warned = False
-
-    def without_self(self) -> Plan:
-        """Return this plan for the function of a bound method: its target is asked without the object."""
-        ask = self.find_target
-        if ask is None:
-            return self
-        return Plan(self.policy, self.call, lambda _, *args, **kwargs: ask(*args, **kwargs), self.cancellation)
 
 
 class Recovery:
@@ -394,11 +303,3 @@ def _need_headroom(frames: int) -> None:
     """Raise RecursionError where the stack has no room for so many frames: the drivers let the error fly then."""
     if frames:
         _need_headroom(frames - 1)
-
-
-def _opted_in(strategy: object) -> bool:
-    """Whether `retry_if_refused(exhausted=True)` stands anywhere in a retry strategy."""
-    if isinstance(strategy, RetryIf):
-        return strategy.exhausted
-    parts = getattr(strategy, "retries", ())
-    return isinstance(parts, (tuple, list)) and any(map(_opted_in, parts))

@@ -1,0 +1,53 @@
+"""What is known of a call before it is made."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TypeAlias
+
+from .._scrub import scrub
+from ..clock import Cancellation
+from ..endpoint import Endpoint
+from ..policy import Policy, RetryIf
+from ._engine import engine_of
+
+Target: TypeAlias = "str | Endpoint | Callable[..., str | Endpoint]"
+"""What a call connects to: a text, an `Endpoint`, or a callable of the call's arguments that gives one."""
+
+
+class Plan:
+    """What is known of a call before it is made; shared by all calls of one decorated function."""
+
+    __slots__ = ("call", "cancellation", "endpoint", "engine", "find_target", "multiplies", "policy", "warned")
+
+    def __init__(self, policy: Policy, call: str, target: Target | None, cancellation: Cancellation | None) -> None:
+        self.policy = policy
+        self.call = scrub(call)
+        self.cancellation = cancellation
+        self.endpoint: Endpoint | None = None
+        self.find_target: Callable[..., str | Endpoint] | None = None
+        if callable(target):
+            self.find_target = target
+            with contextlib.suppress(OSError):  # no descriptor left
+                Endpoint.parse("[::1]:1")  # loads what an IPv6 address needs, so that no failure has to
+        elif target is not None:
+            self.endpoint = Endpoint.parse(target)
+        self.engine = engine_of(policy)
+        self.multiplies = _opted_in(policy.retry)
+        self.warned = False
+
+    def without_self(self) -> Plan:
+        """Return this plan for the function of a bound method: its target is asked without the object."""
+        ask = self.find_target
+        if ask is None:
+            return self
+        return Plan(self.policy, self.call, lambda _, *args, **kwargs: ask(*args, **kwargs), self.cancellation)
+
+
+def _opted_in(strategy: object) -> bool:
+    """Whether `retry_if_refused(exhausted=True)` stands anywhere in a retry strategy."""
+    if isinstance(strategy, RetryIf):
+        return strategy.exhausted
+    parts = getattr(strategy, "retries", ())
+    return isinstance(parts, (tuple, list)) and any(map(_opted_in, parts))
