@@ -23,7 +23,7 @@ class Attempt:
         self._started = started
         self._recovery = recovery
         self._entered = False
-        self.number = 1 if recovery is None else recovery.attempt
+        self.number: int = 1 if recovery is None else recovery.attempt
         self.step: float | None = None
 
     @property

@@ -252,9 +252,9 @@ class LateServer:
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self._timers: list[threading.Timer] = []
-        self.host = host
+        self.host: str = host
         self.port: int = self._guard.getsockname()[1]
-        self.connections = 0
+        self.connections: int = 0
 
     @property
     def target(self) -> str:

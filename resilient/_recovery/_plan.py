@@ -10,7 +10,7 @@ from .._scrub import scrub
 from ..clock import Cancellation
 from ..endpoint import Endpoint
 from ..policy import Policy, RetryIf
-from ._engine import engine_of
+from ._engine import Engine, engine_of
 
 Target: TypeAlias = "str | Endpoint | Callable[..., str | Endpoint]"
 """What a call connects to: a text, an `Endpoint`, or a callable of the call's arguments that gives one."""
@@ -22,9 +22,9 @@ class Plan:
     __slots__ = ("call", "cancellation", "endpoint", "engine", "find_target", "multiplies", "policy", "warned")
 
     def __init__(self, policy: Policy, call: str, target: Target | None, cancellation: Cancellation | None) -> None:
-        self.policy = policy
-        self.call = scrub(call)
-        self.cancellation = cancellation
+        self.policy: Policy = policy
+        self.call: str = scrub(call)
+        self.cancellation: Cancellation | None = cancellation
         self.endpoint: Endpoint | None = None
         self.find_target: Callable[..., str | Endpoint] | None = None
         if callable(target):
@@ -33,9 +33,9 @@ class Plan:
                 Endpoint.parse("[::1]:1")  # loads what an IPv6 address needs, so that no failure has to
         elif target is not None:
             self.endpoint = Endpoint.parse(target)
-        self.engine = engine_of(policy)
-        self.multiplies = _opted_in(policy.retry)
-        self.warned = False
+        self.engine: Engine = engine_of(policy)
+        self.multiplies: bool = _opted_in(policy.retry)
+        self.warned: bool = False
 
     def without_self(self) -> Plan:
         """Return this plan for the function of a bound method: its target is asked without the object."""

@@ -65,7 +65,7 @@ class Recovery:
         self._frame: FrameType | None = None
         self._heard: float | None = None
         self._held: BaseException | None = None
-        self.over = False
+        self.over: bool = False
 
     @property
     def attempt(self) -> int:
