@@ -126,10 +126,10 @@ class Attempts(AsyncIterator[Attempt]):
             self._started = clock.now()
             self._attempt = Attempt(self._plan, self._started, None)
             return self._attempt
-        self._attempt.check_used()
-        recovery, step = self._attempt.recovery, self._attempt.step
-        if recovery is None or step is None:
+        pause = self._attempt._pause()
+        if pause is None:
             raise StopAsyncIteration
+        recovery, step = pause
         recovery.release()
         await sleep(step, recovery.cancellation, recovery)
         if not recovery.woken():
@@ -187,14 +187,14 @@ async def _nap_asyncio(seconds: float, cancellation: Cancellation | None) -> Non
             return
 
     timer = loop.call_later(seconds, open_gate)
-    key = cancellation.watch(wake)
+    key = cancellation._watch(wake)
     try:
         if cancellation.cancelled:
             open_gate()
         await gate
     finally:
         timer.cancel()
-        cancellation.unwatch(key)
+        cancellation._unwatch(key)
 
 
 async def _nap_trio(seconds: float, cancellation: Cancellation | None) -> None:
@@ -211,11 +211,11 @@ async def _nap_trio(seconds: float, cancellation: Cancellation | None) -> None:
         except trio.RunFinishedError:
             return
 
-    key = cancellation.watch(wake)
+    key = cancellation._watch(wake)
     try:
         if cancellation.cancelled:
             gate.set()
         with trio.move_on_after(seconds):
             await gate.wait()
     finally:
-        cancellation.unwatch(key)
+        cancellation._unwatch(key)

@@ -16,7 +16,7 @@ class Attempt:
         number: 1 for the first.
     """
 
-    __slots__ = ("_entered", "_plan", "_recovery", "_started", "number", "step")
+    __slots__ = ("_entered", "_plan", "_recovery", "_started", "_step", "number")
 
     def __init__(self, plan: Plan, started: float, recovery: Recovery | None) -> None:
         self._plan = plan
@@ -24,7 +24,7 @@ class Attempt:
         self._recovery = recovery
         self._entered = False
         self.number: int = 1 if recovery is None else recovery.attempt
-        self.step: float | None = None
+        self._step: float | None = None
 
     @property
     def elapsed(self) -> float:
@@ -41,15 +41,15 @@ class Attempt:
         deadline = self._plan.policy.deadline
         return None if deadline is None else max(LATE, deadline - self.elapsed)
 
-    @property
-    def recovery(self) -> Recovery | None:
-        """The failing call this belongs to, once it has failed."""
-        return self._recovery
+    def _pause(self) -> tuple[Recovery, float] | None:
+        """Tell the driver how long to pause, and for which call; None where the block has ended.
 
-    def check_used(self) -> None:
-        """Raise where the block came round again without `with attempt:`, which would never end."""
+        Raises:
+            RuntimeError: the block came round again without `with attempt:`, which would never end.
+        """
         if not self._entered:
             raise RuntimeError("the attempt was not used: write `for attempt in attempts(...): with attempt: ...`")
+        return None if self._recovery is None or self._step is None else (self._recovery, self._step)
 
     def __enter__(self) -> Attempt:
         if self._entered:
@@ -69,7 +69,7 @@ class Attempt:
         try:
             if self._recovery is None:
                 self._recovery = Recovery(self._plan, self._started, (), {})
-            self.step = self._recovery.failed(error, sys._getframe(1))
+            self._step = self._recovery.failed(error, sys._getframe(1))
         except RecursionError:  # no room on the stack to decide anything
-            self.step = None
-        return self.step is not None
+            self._step = None
+        return self._step is not None

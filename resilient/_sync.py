@@ -77,10 +77,10 @@ class Attempts(Iterator[Attempt]):
             self._started = clock.now()
             self._attempt = Attempt(self._plan, self._started, None)
             return self._attempt
-        self._attempt.check_used()
-        recovery, step = self._attempt.recovery, self._attempt.step
-        if recovery is None or step is None:
+        pause = self._attempt._pause()
+        if pause is None:
             raise StopIteration
+        recovery, step = pause
         recovery.release()
         clock.sleep(step, recovery.cancellation, recovery)
         if not recovery.woken():

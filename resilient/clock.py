@@ -46,13 +46,13 @@ class Cancellation:
         for wake in self._wakers.copy().values():
             wake()
 
-    def watch(self, wake: Callable[[], None]) -> object:
-        """Register what wakes one sleeper; `wake` must not raise. Returns the key for `unwatch`."""
+    def _watch(self, wake: Callable[[], None]) -> object:
+        """Register what wakes one sleeper; `wake` must not raise. Returns the key for `_unwatch`."""
         key = object()
         self._wakers[key] = wake
         return key
 
-    def unwatch(self, key: object) -> None:
+    def _unwatch(self, key: object) -> None:
         """Forget a sleeper."""
         self._wakers.pop(key, None)
 
@@ -118,9 +118,9 @@ def sleep(seconds: float, cancellation: Cancellation | None, caller: Caller) -> 
         except RuntimeError:  # two wakers: the gate is open already
             return
 
-    key = cancellation.watch(wake)
+    key = cancellation._watch(wake)
     try:
         while not cancellation.cancelled and (left := until - now()) > 0:
             gate.acquire(timeout=min(left, LONGEST_NAP))
     finally:
-        cancellation.unwatch(key)
+        cancellation._unwatch(key)
