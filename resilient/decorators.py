@@ -25,15 +25,17 @@ C = TypeVar("C")
 _DEFAULT = Policy()
 
 
-class Decorator(Protocol):
-    """What `retry_on_refused(...)` returns: a decorator that keeps the exact signature."""
+if TYPE_CHECKING:  # a Protocol is dear to build, and only type checkers look at this one
 
-    @overload
-    def __call__(self, thing: classmethod[C, P, T], /) -> classmethod[C, P, T]: ...
-    @overload
-    def __call__(self, thing: staticmethod[P, T], /) -> staticmethod[P, T]: ...
-    @overload
-    def __call__(self, thing: Callable[P, T], /) -> Callable[P, T]: ...
+    class Decorator(Protocol):
+        """What `retry_on_refused(...)` returns: a decorator that keeps the exact signature."""
+
+        @overload
+        def __call__(self, thing: classmethod[C, P, T], /) -> classmethod[C, P, T]: ...
+        @overload
+        def __call__(self, thing: staticmethod[P, T], /) -> staticmethod[P, T]: ...
+        @overload
+        def __call__(self, thing: Callable[P, T], /) -> Callable[P, T]: ...
 
 
 @overload

@@ -17,8 +17,8 @@ from resilient import Backoff, Cancellation, Event, Policy, RetriesExhausted, Re
 from resilient.testing import RecordedEvents
 
 A_MINUTE = Policy(backoff=Backoff(initial=60, maximum=60, jitter="none"), deadline=None, observers=())
-PROMPT = 0.2
-"""Seconds, generous: it takes well under a millisecond on a machine that has nothing else to do."""
+PROMPT = 0.5
+"""Seconds, where a pause would take a minute; on a machine that has nothing else to do it is under a millisecond."""
 
 
 def cancelling(cancel: Cancellation) -> Callable[[Event], None]:
@@ -297,7 +297,7 @@ def test_a_thousand_coroutines_are_ended_together(world: str) -> None:
 
     start = time.monotonic()
     asyncio.run(main()) if world == "asyncio" else trio.run(main_trio)
-    assert late(start) < 5
+    assert late(start) < 30  # of the minute that each of them would wait
     assert len(errors) == 1000
     assert cancel._wakers == {}
 

@@ -365,7 +365,9 @@ def test_a_name_that_does_not_resolve_is_unresolved(client: Client, host: str) -
     assert kind_of(client.error(Place(host=host, port=5999))) == "unresolved"
 
 
-@pytest.mark.parametrize("words", ["Connection refused", 'x" failed: Connection refused y'])
+@pytest.mark.parametrize(
+    "words", ["Connection refused", 'x" failed: Connection refused y', 'x" failed: Connection refused (y']
+)
 @on_every_client
 def test_a_folder_that_quotes_a_refusal_is_not_refused(client: Client, folder: str, words: str) -> None:
     """A Unix socket that is missing, in a folder of a strange name."""

@@ -108,7 +108,7 @@ def test_a_timeout_around_a_call_ends_its_pause(driver: Driver, cancel: Cancella
             await asyncio.wait_for(driver.protect(down(), policy=A_MINUTE, cancel=cancel)(), 0.01)
         return time.monotonic() - start
 
-    assert asyncio.run(main()) < 0.2
+    assert asyncio.run(main()) < 0.5
 
 
 @on_asyncio
@@ -140,7 +140,7 @@ def test_a_cancelled_scope_ends_a_pause_at_once(driver: Driver, cancel: Cancella
 
     caught, took = trio.run(main)
     assert caught
-    assert took < 0.2
+    assert took < 0.5
     assert cancel is None or cancel._wakers == {}
 
 
@@ -197,7 +197,7 @@ def test_a_sleeper_on_the_fake_clock_is_cancelled_as_well(driver: Driver, fake_c
     start = time.monotonic()
     assert asyncio.run(main()) == "connected"
     assert fake_clock.now() == 60
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 0.9
 
 
 PROGRAM = """

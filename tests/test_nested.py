@@ -208,8 +208,11 @@ def test_a_function_that_calls_itself_is_inside_itself(clock: str, request: pyte
     assert client.calls == 2
 
 
-def test_a_call_in_another_thread_is_still_inside() -> None:
-    """Who waits for its result has it inside."""
+@pytest.mark.parametrize("clock", ["real", "fake"])
+def test_a_call_in_another_thread_is_still_inside(clock: str, request: pytest.FixtureRequest) -> None:
+    """Who waits for its result has it inside; also where the clock is too coarse to tell the two apart."""
+    if clock == "fake":
+        request.getfixturevalue("fake_clock")
     client = down()
     inner = retry_on_refused(client, policy=INNER)
     with ThreadPoolExecutor(1) as pool, pytest.raises(ConnectionRefusedError):

@@ -164,6 +164,18 @@ def test_the_pauses_never_add_up_to_more_than_the_deadline(
     assert all(at < deadline for at in client.called_at[:-1])
 
 
+@on_both_twins
+@pytest.mark.parametrize("since", [0.1, 1e6 / 3, 1e9 + 0.1])
+def test_no_attempt_is_won_by_rounding(driver: Driver, fake_clock: FakeClock, since: float) -> None:
+    """On a clock that has run for long, waking at the deadline may look like waking just before it."""
+    fake_clock.advance(since)
+    client = Slow(fake_clock)
+    for deadline in (0.1, 0.3, 0.7, 1.1):
+        client.called_at.clear()
+        driver.fail(client, policy=every(10, deadline=deadline))
+        assert len(client.called_at) == 2
+
+
 @on_every_driver
 def test_attempts_and_deadline_hold_together(driver: Driver, fake_clock: FakeClock) -> None:
     """Whichever comes first."""
@@ -190,5 +202,5 @@ def test_the_real_clock_keeps_the_deadline_too(driver: Driver) -> None:
         raise refusal()
 
     driver.fail(connect, policy=Policy(deadline=0.12, backoff=Backoff(initial=0.05, maximum=0.05), observers=()))
-    assert len(called_at) >= 3
-    assert 0.119 <= called_at[-1] - called_at[0] <= 0.12 + 0.25 + 0.1
+    assert len(called_at) >= 2
+    assert called_at[-1] - called_at[0] <= 0.12 + 0.25 + 0.1
