@@ -7,8 +7,15 @@ from .decorators import attempts, retry_on_refused
 from .endpoint import Endpoint
 from .errors import PolicyError, TargetError
 from .events import CallRecovered, Event, Observer, RetriesExhausted, RetryScheduled
-from .logs import log_before_sleep, log_events
-from .policy import Policy, retry_if_not_ready, retry_if_refused, retry_if_unreachable, retry_if_unresolved
+from .logs import log_events
+from .policy import (
+    Policy,
+    log_before_sleep,
+    retry_if_not_ready,
+    retry_if_refused,
+    retry_if_unreachable,
+    retry_if_unresolved,
+)
 from .refusal import Refusal, find_refusal, is_hopeless, is_not_ready, is_refused, is_unreachable, is_unresolved
 
 __version__ = "0.1.0"

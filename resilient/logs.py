@@ -7,17 +7,12 @@ observer that fails changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from . import events as _events
 from ._scrub import describe, scrub, type_name
 from .events import CallRecovered, Event, Observer, RetriesExhausted, RetryScheduled
-from .refusal import judge
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 # No NullHandler: a newcomer who configured nothing sees the first retry on stderr instead of a silent minute.
 logger: Final = logging.getLogger("resilient")
@@ -71,52 +66,11 @@ def log_events(event: Event) -> None:
     This is the default observer. The first retry of a call is a WARNING, further ones are DEBUG with a WARNING at most
     every ten seconds, recovery is INFO, giving up is ERROR. Call arguments never appear, texts of clients are scrubbed.
     """
-    _log(logger, event)
+    log(logger, event)
 
 
-def log_before_sleep(logger: logging.Logger = logger) -> Callable[[RetryCallState], None]:
-    """Return a `before_sleep` hook for plain tenacity that logs the sentence and fields of `log_events`.
-
-    The first retry of a call is a WARNING and further ones are DEBUG: tenacity's hooks have no place for a heartbeat.
-
-    Args:
-        logger: where to; default the logger `resilient`.
-    """
-
-    def hook(retry_state: RetryCallState) -> None:
-        _log(logger, event_of(retry_state))
-
-    return hook
-
-
-def event_of(
-    retry_state: RetryCallState,
-    *,
-    policy: str | None = None,
-    attempts: int | None = None,
-    deadline: float | None = None,
-) -> RetryScheduled:
-    """Return the event that plain tenacity's state stands for, just before it sleeps."""
-    outcome = retry_state.outcome
-    error = outcome.exception() if outcome is not None else None
-    kind, evidence = (None, None) if error is None else judge(error)
-    return RetryScheduled(
-        call="attempts" if retry_state.fn is None else name_of(retry_state.fn),
-        policy=policy,
-        target=None,
-        attempt=retry_state.attempt_number,
-        elapsed=retry_state.seconds_since_start or 0.0,
-        delay=retry_state.upcoming_sleep,
-        kind=kind,
-        error_type="" if error is None else type_name(error),
-        error_text="" if evidence is None else describe(evidence),
-        attempts=attempts,
-        deadline=deadline,
-        heartbeat=retry_state.attempt_number == 1,
-    )
-
-
-def _log(logger: logging.Logger, event: Event) -> None:
+def log(logger: logging.Logger, event: Event) -> None:
+    """Log an event on any logger."""
     level = _level(event)
     if not logger.isEnabledFor(level):
         return

@@ -27,8 +27,8 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("_recovery",),
     ("policy",),
     ("backoff",),
-    ("logs",),  # names what a tenacity hook saw, so it asks the judge
     ("refusal",),
+    ("logs",),
     ("pytest_plugin",),
     ("testing",),
     ("signatures",),

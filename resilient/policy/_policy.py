@@ -21,6 +21,7 @@ from ..errors import PolicyError
 from ..events import Observer
 from ..logs import log_events
 from ._checks import check_strategy
+from ._hooks import event_of
 from ._limits import Limits, Seeded, StopStrategy, WaitStrategy, WithinDeadline
 from ._retry_if import (
     RetryIf,
@@ -279,5 +280,5 @@ def _is_error(error: BaseException) -> bool:
 def _tell_before_sleep(policy: Policy, retry_state: RetryCallState) -> None:
     logs.tell(
         policy.observers,
-        logs.event_of(retry_state, policy=policy.name, attempts=policy.attempts, deadline=policy.deadline),
+        event_of(retry_state, policy=policy.name, attempts=policy.attempts, deadline=policy.deadline),
     )
