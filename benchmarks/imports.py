@@ -57,7 +57,7 @@ def measure() -> Iterator[Row]:
         )
     beyond = sorted(set(modules["resilient"]) - set(modules["tenacity"]))
     foreign = [name for name in beyond if name.partition(".")[0] != "resilient"]
-    clients = TABLE.keys() & {name.partition(".")[0] for name in foreign}
+    clients = set(TABLE) & {name.partition(".")[0] for name in foreign}
     forbidden = sorted({name for name in foreign if name.startswith(FORBIDDEN)} | clients)
     early = "tenacity" in modules["resilient"]
     yield Row(

@@ -7,7 +7,6 @@ observer that fails changes nothing.
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
 from typing import Any, Final
 
 from . import events as _events
@@ -74,7 +73,7 @@ def log(logger: logging.Logger, event: Event) -> None:
     level = _level(event)
     if not logger.isEnabledFor(level):
         return
-    extra: dict[str, Any] = {f"resilient_{field.name}": getattr(event, field.name) for field in fields(event)}
+    extra: dict[str, Any] = {f"resilient_{name}": getattr(event, name) for name in event._fields}
     extra["resilient_target"] = None if event.target is None else str(event.target)
     extra["resilient_event"] = type(event).__name__
     logger.log(level, "%s", _sentence(event), extra=extra)

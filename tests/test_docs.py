@@ -350,6 +350,8 @@ def test_every_public_name_has_its_section_and_its_line_in_the_index() -> None:
 
 def _parameters(thing: Any) -> dict[str, Any]:
     """Names and defaults of what can be given by name."""
+    if isinstance(thing, type) and issubclass(thing, resilient.Event):
+        return dict.fromkeys(thing._fields, dataclasses.MISSING)
     if dataclasses.is_dataclass(thing):
         return {field.name: field.default for field in dataclasses.fields(thing)}
     return {

@@ -184,11 +184,11 @@ def test_tenacity_is_in_all_three() -> None:
 
 
 def test_nothing_is_imported_by_a_computed_name() -> None:
-    """Or the table would not see it. The command line looks its subcommands up by name."""
+    """Or the table would not see it. The command line looks its subcommands up by name, and the judge its signatures."""
     found = [
         f"{module}:{node.lineno}"
         for module, source in sources().items()
-        if room_of(module) != "cli"
+        if room_of(module) not in ("cli", "signatures")
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Call)
         and (getattr(node.func, "id", None) or getattr(node.func, "attr", None)) in {"__import__", "import_module"}

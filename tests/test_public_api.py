@@ -199,15 +199,21 @@ def events() -> list[resilient.Event]:
 @pytest.mark.parametrize("event", events(), ids=lambda event: type(event).__name__)
 def test_an_event_is_a_frozen_value(event: resilient.Event) -> None:
     """It cannot be changed, compares and hashes by value, pickles, and takes its fields by name."""
-    for field in dataclasses.fields(event):
+    for name in vars(event):
         with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(event, field.name, None)
+            setattr(event, name, None)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            delattr(event, name)
     twin = pickle.loads(pickle.dumps(event))
     assert twin == event
     assert hash(twin) == hash(event)
-    assert dataclasses.replace(event, attempt=2) != event
+    assert copy.copy(event) == copy.deepcopy(event) == event
+    assert type(event)(**{**vars(event), "attempt": 2}) != event
     with pytest.raises(TypeError):
         type(event)("connect")  # type: ignore[call-arg]
+    for wrong in ({"call": "connect"}, {**vars(event), "another": 1}):
+        with pytest.raises(TypeError, match="call, policy, target, attempt, elapsed"):
+            type(event)(**wrong)  # type: ignore[arg-type]
 
 
 def test_every_event_is_tried_above() -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeAlias
 
+from .. import signatures
 from .._scrub import scrub
 from ..clock import Cancellation
 from ..endpoint import Endpoint
@@ -34,6 +35,7 @@ class Plan:
         elif target is not None:
             self.endpoint = Endpoint.parse(target)
         self.engine: Engine = engine_of(policy)
+        signatures.prepare()
         self.multiplies: bool = _opted_in(policy.retry)
         self.warned: bool = False
 

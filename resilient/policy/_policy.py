@@ -20,7 +20,6 @@ from ..backoff import Backoff, seconds
 from ..errors import PolicyError
 from ..events import Observer
 from ..logs import log_events
-from ._checks import check_strategy
 from ._hooks import event_of
 from ._limits import Limits, Seeded, StopStrategy, WaitStrategy, WithinDeadline
 from ._retry_if import (
@@ -94,10 +93,15 @@ class Policy:
             if deadline <= 0:
                 raise PolicyError(f"Policy.deadline must be greater than 0 seconds, not {self.deadline!r}")
             object.__setattr__(self, "deadline", deadline)
-        check_strategy("backoff", self.backoff)
-        check_strategy("retry", self.retry)
-        if self.stop is not None:
-            check_strategy("stop", self.stop)
+        for field, part, ours in (
+            ("backoff", self.backoff, Backoff),
+            ("retry", self.retry, RetryIf),
+            ("stop", self.stop, type(None)),
+        ):
+            if type(part) is not ours:
+                from ._checks import check_strategy  # only who brings a strategy of theirs pays for it
+
+                check_strategy(field, part)
         if callable(self.observers) or isinstance(self.observers, (str, bytes)):
             raise PolicyError("Policy.observers must be a tuple of callables: write (observer,)")
         try:

@@ -76,7 +76,7 @@ def signature(package: str, code: str) -> Signature:
                 kind="refused",
                 classes=_CONNECTING,
                 errnos=frozenset({errno.ECONNREFUSED}),
-                text=rf"{_PREFIX}{_SERVER}WORDS(?:\n|$| \()",
+                text=rf"{_PREFIX}{_SERVER}WORDS(?: \(0x[0-9A-F]+/\d+\))?(?:\n|$)",
             ),
             Rule(
                 kind="unreachable",
@@ -84,7 +84,7 @@ def signature(package: str, code: str) -> Signature:
                 errnos=frozenset(
                     {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
                 ),
-                text=rf"{_PREFIX}{_SERVER}WORDS(?:\n|$| \()",
+                text=rf"{_PREFIX}{_SERVER}WORDS(?: \(0x[0-9A-F]+/\d+\))?(?:\n|$)",
             ),
             Rule(
                 kind="unreachable",
