@@ -6,6 +6,7 @@ Nothing here raises, whatever the error's class does, except `raise_again`, whos
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final, NamedTuple, NoReturn
@@ -42,6 +43,7 @@ class Mark(NamedTuple):
     plan: int
     policy: str
     frame: int
+    thread: int
 
 
 def mark(error: BaseException, started: float, plan: object, policy: str, frame: FrameType) -> None:
@@ -55,7 +57,7 @@ def mark(error: BaseException, started: float, plan: object, policy: str, frame:
         frame: the frame that the error leaves the call by.
     """
     try:
-        object.__setattr__(error, _MARK, (started, id(plan), policy, id(frame)))
+        object.__setattr__(error, _MARK, (started, id(plan), policy, id(frame), threading.get_ident()))
     except Exception:  # noqa: BLE001  # an exception that cannot be written to
         return
 

@@ -184,7 +184,7 @@ def test_tenacity_is_in_all_three() -> None:
 
 
 def test_nothing_is_imported_by_a_computed_name() -> None:
-    """Or the table would not see it. The command line looks its subcommands up by name, and the judge its signatures."""
+    """Or the table would not see it. The command line looks up its subcommands by name, the judge its signatures."""
     found = [
         f"{module}:{node.lineno}"
         for module, source in sources().items()

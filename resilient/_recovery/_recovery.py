@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -284,7 +285,8 @@ class Recovery:
             if its.started == self._attempt_started:
                 # The clock is too coarse to tell, or stands still, and an exception object that is raised again and
                 # again carries the frames of earlier calls as well.
-                inside = is_inside(frame, self._frame)
+                # Another thread's frames lead to that thread's beginning, and not to who waits for it.
+                inside = is_inside(frame, self._frame) if its.thread == threading.get_ident() else None
                 if inside or (inside is None and its.plan != id(self._plan)):
                     return its.policy
         return None
