@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -249,11 +250,10 @@ def test_a_newcomer_sees_why_the_program_ended() -> None:
     """The log line, and the traceback with the client's own line; on Python 3.11 and on, the note below it."""
     ran = program("connect(succeed=False)")
     assert ran.returncode == 1
-    assert "connect: gave up after 3 attempts in 0.0 s (limit 3 attempts) on db:5432: Connection" in ran.stderr
+    gave_up = r"gave up after 3 attempts in \d\.\d s \(limit 3 attempts\) on db:5432"
+    assert re.search(rf"connect: {gave_up}: Connection", ran.stderr)
     traceback = ran.stderr[ran.stderr.index("Traceback") :]
     assert traceback.count("Traceback") == 1
     assert "ConnectionRefusedError: [Errno 111] Connection refused\n" in traceback
     if sys.version_info >= (3, 11):
-        assert traceback.splitlines()[-1] == (
-            "resilient: gave up after 3 attempts in 0.0 s (limit 3 attempts) on db:5432"
-        )
+        assert re.fullmatch(f"resilient: {gave_up}", traceback.splitlines()[-1])
