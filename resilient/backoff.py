@@ -47,7 +47,7 @@ def seconds(field: str, value: object) -> float:
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Backoff(wait_base):
     """Exponential backoff with jitter and hard bounds; a tenacity wait strategy.
 
@@ -112,6 +112,20 @@ class Backoff(wait_base):
         object.__setattr__(self, "initial", initial)
         object.__setattr__(self, "maximum", maximum)
         object.__setattr__(self, "factor", factor)
+
+    # By hand: a dataclass compiles each of these at every import.
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Backoff) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        initial, maximum, factor, jitter = self._key()
+        return f"Backoff({initial=}, {maximum=}, {factor=}, {jitter=})"
+
+    def _key(self) -> tuple[float, float, float, str]:
+        return self.initial, self.maximum, self.factor, self.jitter
 
     def high(self, retry: int) -> float:
         """Return the upper bound of the delay before retry number `retry` ≥ 1, in seconds, before jitter."""

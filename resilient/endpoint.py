@@ -111,7 +111,7 @@ _NO_HOST: Final = "has no host; say which one, none is assumed"
 _UNFIT: Final = "has a control, invisible or undecodable character; remove it (in a password: percent-encode it)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Endpoint:
     """One address to connect to: `host` and `port`, or the `path` of a unix socket.
 
@@ -172,6 +172,19 @@ class Endpoint:
         if isinstance(text, Endpoint):
             return text
         return _read(_exact("target", text))
+
+    # By hand: a dataclass compiles each of these at every import.
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Endpoint) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"Endpoint(scheme={self.scheme!r}, host={self.host!r}, port={self.port!r}, path={self.path!r})"
+
+    def _key(self) -> tuple[str, str | None, int | None, str | None]:
+        return self.scheme, self.host, self.port, self.path
 
     def __str__(self) -> str:
         if self.path is not None:
