@@ -201,9 +201,11 @@ def test_a_sleeper_on_the_fake_clock_is_cancelled_as_well(driver: Driver, fake_c
 
 
 PROGRAM = """
-import asyncio, os, sys, time
+import asyncio, os, signal, sys, time
 import {world}
 from resilient import *
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job does not have
 
 started = time.monotonic()
 
@@ -249,7 +251,10 @@ def test_ctrl_c_ends_a_pause_and_the_program(world: str, cancel: str) -> None:
         assert process.stdout.readline() == "RetryScheduled\n"
         time.sleep(0.03)  # let it fall asleep
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=5)
+        try:
+            output, errors = process.communicate(timeout=10)
+        finally:
+            process.kill()
     assert output == "KeyboardInterrupt True\n"
     assert process.returncode == -signal.SIGINT
     assert "gave up" not in errors
