@@ -135,6 +135,20 @@ def test_woken_too_late_no_attempt_is_made(driver: Driver, fake_clock: FakeClock
 
 
 @on_every_driver
+@pytest.mark.parametrize(
+    ("takes", "sleeps", "called_at"), [(2, [8, 8, 3], [0, 10, 20, 25]), (12, [0] * 3, [0, 12, 24])]
+)
+def test_what_a_slow_observer_takes_is_taken_from_the_pause(
+    driver: Driver, fake_clock: FakeClock, takes: float, sleeps: list[float], called_at: list[float]
+) -> None:
+    """Also where it takes more than there is, and past the deadline nothing is tried."""
+    client = Slow(fake_clock)
+    driver.fail(client, policy=every(10, deadline=25).replace(observers=(lambda event: fake_clock.advance(takes),)))
+    assert fake_clock.sleeps == sleeps
+    assert client.called_at == called_at
+
+
+@on_every_driver
 def test_woken_late_long_before_the_deadline_the_call_goes_on(driver: Driver, fake_clock: FakeClock) -> None:
     """Only the deadline is held against it."""
     client = Slow(fake_clock)
