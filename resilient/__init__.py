@@ -1,12 +1,23 @@
 """What a Python program does when a connection is refused: wait well, stop in time, tell why."""
 
 from ._attempt import Attempt
+from ._circuit import Permit
 from .backoff import Backoff
+from .breaker import CircuitBreaker, CircuitBreakers, CircuitSnapshot
 from .clock import Cancellation
 from .decorators import attempts, retry_on_refused
 from .endpoint import Endpoint
-from .errors import PolicyError, TargetError
-from .events import CallRecovered, Event, Observer, RetriesExhausted, RetryScheduled
+from .errors import CircuitOpenError, PolicyError, TargetError
+from .events import (
+    CallParked,
+    CallRecovered,
+    CallRejected,
+    CircuitChanged,
+    Event,
+    Observer,
+    RetriesExhausted,
+    RetryScheduled,
+)
 from .logs import log_events
 from .policy import (
     Policy,
@@ -23,11 +34,19 @@ __version__ = "0.1.0"
 __all__ = [
     "Attempt",
     "Backoff",
+    "CallParked",
     "CallRecovered",
+    "CallRejected",
     "Cancellation",
+    "CircuitBreaker",
+    "CircuitBreakers",
+    "CircuitChanged",
+    "CircuitOpenError",
+    "CircuitSnapshot",
     "Endpoint",
     "Event",
     "Observer",
+    "Permit",
     "Policy",
     "PolicyError",
     "Refusal",

@@ -13,8 +13,10 @@ from typing import Any
 
 from . import clock
 from ._attempt import Attempt
+from ._circuit import Permit
 from ._recovery import Plan, Recovery
-from .clock import LONGEST_NAP, Cancellation
+from .breaker import CircuitBreaker
+from .clock import LONGEST_NAP, Signal
 
 
 def protect(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -39,6 +41,53 @@ def protect(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine
     return protected
 
 
+def protect_by_circuit(
+    function: Callable[..., Any], plan: Plan, breaker: CircuitBreaker
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return the coroutine function `function` with its refusals retried as planned, behind a circuit breaker."""
+
+    async def protected(*args: Any, **kwargs: Any) -> Any:
+        permit = breaker.sound
+        if permit is None:
+            return await call(function, plan, breaker, args, kwargs)
+        started = clock.now()
+        try:
+            result = await (function(*args, **kwargs) if kwargs else function(*args))
+        except Exception as error:
+            recovery = None
+            try:
+                recovery = Recovery(plan, started, args, kwargs, breaker, permit)
+                step = recovery.failed(error)
+            except RecursionError:  # no room on the stack to decide anything
+                step = None
+            if step is None or recovery is None:
+                raise
+        else:
+            if breaker.sound is not permit:  # something changed meanwhile, or one failure is to be forgotten
+                breaker.vote(permit, "success")
+            return result
+        return await again(function, args, kwargs, recovery, step)
+
+    return protected
+
+
+def protect_by_endpoint(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return `function` with its refusals retried as planned, each call behind the breaker of its endpoint."""
+    plain = protect(function, plan)
+
+    async def protected(*args: Any, **kwargs: Any) -> Any:
+        breaker = plan.breaker_for(args, kwargs)
+        return await (plain(*args, **kwargs) if breaker is None else call(function, plan, breaker, args, kwargs))
+
+    return protected
+
+
+async def call(function: Callable[..., Any], plan: Plan, breaker: CircuitBreaker, args: Any, kwargs: Any) -> Any:
+    """Call `function` as soon as its circuit lets it, and again as planned."""
+    recovery = Recovery(plan, clock.now(), args, kwargs, breaker)
+    return await again(function, args, kwargs, recovery, recovery.begin())
+
+
 class _First:
     """A coroutine that is closed with whatever was to await it: Python would warn of it, and not of what dropped it."""
 
@@ -50,40 +99,61 @@ class _First:
 
 
 def adopt(
-    first: CoroutineType[Any, Any, Any],
+    first: CoroutineType[Any, Any, Any] | None,
     function: Callable[..., Any],
     plan: Plan,
     args: Any,
     kwargs: Any,
     recovery: Recovery | None = None,
+    breaker: CircuitBreaker | None = None,
+    permit: Permit | None = None,
 ) -> Any:
-    """Protect a coroutine that a plain function returned, after the failed calls that `recovery` counts."""
-    adopted: Any = _adopted(_First(first), function, plan, args, kwargs, recovery)
+    """Protect a coroutine that a plain function returned, after the failed calls that `recovery` counts.
+
+    Without a `first` one, the function has not been called yet: its circuit is open.
+    """
+
+    def attempt(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        result = function(*args, **kwargs)
+        return result if type(result) is CoroutineType else _given(result)
+
+    if first is None:
+        assert breaker is not None
+        return call(attempt, plan, breaker, args, kwargs)
+    adopted: Any = _adopted(_First(first), attempt, plan, args, kwargs, recovery, breaker, permit)
     adopted.__name__, adopted.__qualname__ = first.__name__, first.__qualname__
     return adopted
 
 
 async def _adopted(
-    first: _First, function: Callable[..., Any], plan: Plan, args: Any, kwargs: Any, recovery: Recovery | None
+    first: _First,
+    attempt: Callable[..., Any],
+    plan: Plan,
+    args: Any,
+    kwargs: Any,
+    recovery: Recovery | None,
+    breaker: CircuitBreaker | None,
+    permit: Permit | None,
 ) -> Any:
     started = clock.now()
     try:
         result = await first.coroutine
     except Exception as error:
         if recovery is None:
-            recovery = Recovery(plan, started, args, kwargs)
+            recovery = Recovery(plan, started, args, kwargs, breaker, permit)
         step = recovery.failed(error)
         if step is None:
             raise
+    except BaseException:
+        if recovery is not None:
+            recovery.leave()
+        raise
     else:
         if recovery is not None:
             recovery.succeeded()
+        elif breaker is not None and permit is not None and breaker.sound is not permit:
+            breaker.vote(permit, "success")
         return result
-
-    def attempt(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        result = function(*args, **kwargs)
-        return result if type(result) is CoroutineType else _given(result)
-
     return await again(attempt, args, kwargs, recovery, step)
 
 
@@ -91,26 +161,37 @@ async def _given(result: Any) -> Any:
     return result
 
 
-async def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recovery, step: float) -> Any:
+async def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recovery, step: float | None) -> Any:
     """Try again, outside the `except`, so that no attempt sees an earlier one's error as its context."""
-    while True:
-        recovery.release()
-        await sleep(step, recovery.cancellation, recovery)
-        if not recovery.woken():
-            recovery.reraise()
-        try:
-            result = await function(*args, **kwargs)
-        except Exception as error:
+    try:
+        while True:
+            await wait(recovery, step)
             try:
-                following = recovery.failed(error)
-            except RecursionError:  # no room on the stack to decide anything
-                following = None
-            if following is None:
-                raise
-            step = following
-        else:
-            recovery.succeeded()
-            return result
+                result = await function(*args, **kwargs)
+            except Exception as error:
+                try:
+                    following = recovery.failed(error)
+                except RecursionError:  # no room on the stack to decide anything
+                    following = None
+                if following is None:
+                    raise
+                step = following
+            else:
+                recovery.succeeded()
+                return result
+    except BaseException:  # also an interrupt: its place, its turn and its permit are given back
+        recovery.leave()
+        raise
+
+
+async def wait(recovery: Recovery, step: float | None) -> None:
+    """Pause or park this task until the next attempt may be made; raises the last error where none follows."""
+    recovery.release()
+    while step is not None:
+        await sleep(step, recovery.signal, recovery)
+        step = recovery.woken()
+    if recovery.over:
+        recovery.reraise()
 
 
 class Attempts(AsyncIterator[Attempt]):
@@ -124,24 +205,30 @@ class Attempts(AsyncIterator[Attempt]):
     async def __anext__(self) -> Attempt:
         if self._attempt is None:
             self._started = clock.now()
-            self._attempt = Attempt(self._plan, self._started, None)
-            return self._attempt
-        pause = self._attempt._pause()
-        if pause is None:
-            raise StopAsyncIteration
-        recovery, step = pause
-        recovery.release()
-        await sleep(step, recovery.cancellation, recovery)
-        if not recovery.woken():
-            try:
-                recovery.reraise()
-            except StopAsyncIteration as end:  # it would end the loop as if the block had succeeded
-                raise RuntimeError("a block gave up on StopAsyncIteration") from end
+            breaker = self._plan.breaker_for((), {})
+            permit = None if breaker is None else breaker.sound
+            if breaker is None or permit is not None:
+                self._attempt = Attempt(self._plan, self._started, None, breaker, permit)
+                return self._attempt
+            recovery = Recovery(self._plan, self._started, (), {}, breaker)
+            step = recovery.begin()
+        else:
+            pause = self._attempt._pause()
+            if pause is None:
+                raise StopAsyncIteration
+            recovery, step = pause
+        try:
+            await wait(recovery, step)
+        except StopAsyncIteration as end:  # it would end the loop as if the block had succeeded
+            raise RuntimeError("a block gave up on StopAsyncIteration") from end
+        except BaseException:
+            recovery.leave()
+            raise
         self._attempt = Attempt(self._plan, self._started, recovery)
         return self._attempt
 
 
-async def sleep(seconds: float, cancellation: Cancellation | None, caller: Recovery) -> None:
+async def sleep(seconds: float, cancellation: Signal | None, caller: Recovery) -> None:
     """Pause this task for `seconds`, or until `cancellation` ends it."""
     if clock.stand_in is not None:
         await clock.stand_in.sleep_async(seconds, cancellation, caller)
@@ -167,7 +254,7 @@ def in_trio() -> bool:
     return True
 
 
-async def _nap_asyncio(seconds: float, cancellation: Cancellation | None) -> None:
+async def _nap_asyncio(seconds: float, cancellation: Signal | None) -> None:
     import asyncio
 
     if cancellation is None:
@@ -180,11 +267,12 @@ async def _nap_asyncio(seconds: float, cancellation: Cancellation | None) -> Non
         if not gate.done():
             gate.set_result(None)
 
-    def wake() -> None:
+    def wake() -> bool:
         try:
             loop.call_soon_threadsafe(open_gate)
         except RuntimeError:  # the loop is closed, and nobody sleeps on it any more
-            return
+            return False
+        return True
 
     timer = loop.call_later(seconds, open_gate)
     key = cancellation._watch(wake)
@@ -197,7 +285,7 @@ async def _nap_asyncio(seconds: float, cancellation: Cancellation | None) -> Non
         cancellation._unwatch(key)
 
 
-async def _nap_trio(seconds: float, cancellation: Cancellation | None) -> None:
+async def _nap_trio(seconds: float, cancellation: Signal | None) -> None:
     import trio
 
     if cancellation is None:
@@ -205,11 +293,12 @@ async def _nap_trio(seconds: float, cancellation: Cancellation | None) -> None:
         return
     token, gate = trio.lowlevel.current_trio_token(), trio.Event()
 
-    def wake() -> None:
+    def wake() -> bool:
         try:
             token.run_sync_soon(gate.set)
         except trio.RunFinishedError:
-            return
+            return False
+        return True
 
     key = cancellation._watch(wake)
     try:

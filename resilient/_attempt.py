@@ -6,7 +6,9 @@ import sys
 from types import TracebackType
 
 from . import clock
+from ._circuit import Permit
 from ._recovery import LATE, Plan, Recovery
+from .breaker import CircuitBreaker
 
 
 class Attempt:
@@ -16,9 +18,18 @@ class Attempt:
         number: 1 for the first.
     """
 
-    __slots__ = ("_entered", "_plan", "_recovery", "_started", "_step", "number")
+    __slots__ = ("_breaker", "_entered", "_permit", "_plan", "_recovery", "_started", "_step", "number")
 
-    def __init__(self, plan: Plan, started: float, recovery: Recovery | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        started: float,
+        recovery: Recovery | None,
+        breaker: CircuitBreaker | None = None,
+        permit: Permit | None = None,
+    ) -> None:
+        self._breaker = breaker
+        self._permit = permit
         self._plan = plan
         self._started = started
         self._recovery = recovery
@@ -48,6 +59,8 @@ class Attempt:
             RuntimeError: the block came round again without `with attempt:`, which would never end.
         """
         if not self._entered:
+            if self._recovery is not None:
+                self._recovery.leave()
             raise RuntimeError("the attempt was not used: write `for attempt in attempts(...): with attempt: ...`")
         return None if self._recovery is None or self._step is None else (self._recovery, self._step)
 
@@ -63,12 +76,16 @@ class Attempt:
         if error is None:
             if self._recovery is not None:
                 self._recovery.succeeded()
+            elif self._breaker is not None and self._permit is not None and self._breaker.sound is not self._permit:
+                self._breaker.vote(self._permit, "success")
             return False
         if not isinstance(error, Exception):
+            if self._recovery is not None:
+                self._recovery.leave()
             return False
         try:
             if self._recovery is None:
-                self._recovery = Recovery(self._plan, self._started, (), {})
+                self._recovery = Recovery(self._plan, self._started, (), {}, self._breaker, self._permit)
             self._step = self._recovery.failed(error, sys._getframe(1))
         except RecursionError:  # no room on the stack to decide anything
             self._step = None

@@ -12,6 +12,7 @@ from typing import Any
 from . import clock
 from ._attempt import Attempt
 from ._recovery import Plan, Recovery
+from .breaker import CircuitBreaker
 
 
 def protect(function: Callable[..., Any], plan: Plan, adopt: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,27 +42,97 @@ def protect(function: Callable[..., Any], plan: Plan, adopt: Callable[..., Any])
     return protected
 
 
-def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recovery, step: float) -> Any:
-    """Try again, outside the `except`, so that no attempt sees an earlier one's error as its context."""
-    while True:
-        recovery.release()
-        clock.sleep(step, recovery.cancellation, recovery)
-        if not recovery.woken():
-            recovery.reraise()
+def protect_by_circuit(
+    function: Callable[..., Any], plan: Plan, breaker: CircuitBreaker, adopt: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return `function` with its refusals retried as planned, behind a circuit breaker."""
+
+    def protected(*args: Any, **kwargs: Any) -> Any:
+        permit = breaker.sound
+        if permit is None:
+            return call(function, plan, breaker, adopt, args, kwargs)
+        started = clock.now()
         try:
-            result = function(*args, **kwargs)
+            result = function(*args, **kwargs) if kwargs else function(*args)
         except Exception as error:
+            recovery = None
             try:
-                following = recovery.failed(error)
+                recovery = Recovery(plan, started, args, kwargs, breaker, permit)
+                step = recovery.failed(error)
             except RecursionError:  # no room on the stack to decide anything
-                following = None
-            if following is None:
+                step = None
+            if step is None or recovery is None:
                 raise
-            step = following
         else:
-            if type(result) is not CoroutineType:  # of a coroutine, only its end tells
-                recovery.succeeded()
-            return result
+            if type(result) is not CoroutineType:
+                if breaker.sound is not permit:  # something changed meanwhile, or one failure is to be forgotten
+                    breaker.vote(permit, "success")
+                return result
+            plan.gives_coroutines = True
+            return adopt(result, function, plan, args, kwargs, None, breaker, permit)
+        result = again(function, args, kwargs, recovery, step)
+        return adopt(result, function, plan, args, kwargs, recovery) if type(result) is CoroutineType else result
+
+    return protected
+
+
+def protect_by_endpoint(function: Callable[..., Any], plan: Plan, adopt: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` with its refusals retried as planned, each call behind the breaker of its endpoint."""
+    plain = protect(function, plan, adopt)
+
+    def protected(*args: Any, **kwargs: Any) -> Any:
+        breaker = plan.breaker_for(args, kwargs)
+        return plain(*args, **kwargs) if breaker is None else call(function, plan, breaker, adopt, args, kwargs)
+
+    return protected
+
+
+def call(
+    function: Callable[..., Any], plan: Plan, breaker: CircuitBreaker, adopt: Callable[..., Any], args: Any, kwargs: Any
+) -> Any:
+    """Call `function` as soon as its circuit lets it, and again as planned."""
+    if plan.gives_coroutines:  # not to park the thread of an event loop
+        return adopt(None, function, plan, args, kwargs, None, breaker)
+    recovery = Recovery(plan, clock.now(), args, kwargs, breaker)
+    result = again(function, args, kwargs, recovery, recovery.begin())
+    if type(result) is not CoroutineType:
+        return result
+    plan.gives_coroutines = True
+    return adopt(result, function, plan, args, kwargs, recovery)
+
+
+def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recovery, step: float | None) -> Any:
+    """Try again, outside the `except`, so that no attempt sees an earlier one's error as its context."""
+    try:
+        while True:
+            wait(recovery, step)
+            try:
+                result = function(*args, **kwargs)
+            except Exception as error:
+                try:
+                    following = recovery.failed(error)
+                except RecursionError:  # no room on the stack to decide anything
+                    following = None
+                if following is None:
+                    raise
+                step = following
+            else:
+                if type(result) is not CoroutineType:  # of a coroutine, only its end tells
+                    recovery.succeeded()
+                return result
+    except BaseException:  # also an interrupt: its place, its turn and its permit are given back
+        recovery.leave()
+        raise
+
+
+def wait(recovery: Recovery, step: float | None) -> None:
+    """Pause or park this thread until the next attempt may be made; raises the last error where none follows."""
+    recovery.release()
+    while step is not None:
+        clock.sleep(step, recovery.signal, recovery)
+        step = recovery.woken()
+    if recovery.over:
+        recovery.reraise()
 
 
 class Attempts(Iterator[Attempt]):
@@ -75,18 +146,24 @@ class Attempts(Iterator[Attempt]):
     def __next__(self) -> Attempt:
         if self._attempt is None:
             self._started = clock.now()
-            self._attempt = Attempt(self._plan, self._started, None)
-            return self._attempt
-        pause = self._attempt._pause()
-        if pause is None:
-            raise StopIteration
-        recovery, step = pause
-        recovery.release()
-        clock.sleep(step, recovery.cancellation, recovery)
-        if not recovery.woken():
-            try:
-                recovery.reraise()
-            except StopIteration as end:  # it would end the loop as if the block had succeeded
-                raise RuntimeError("a block gave up on StopIteration") from end
+            breaker = self._plan.breaker_for((), {})
+            permit = None if breaker is None else breaker.sound
+            if breaker is None or permit is not None:
+                self._attempt = Attempt(self._plan, self._started, None, breaker, permit)
+                return self._attempt
+            recovery = Recovery(self._plan, self._started, (), {}, breaker)
+            step = recovery.begin()
+        else:
+            pause = self._attempt._pause()
+            if pause is None:
+                raise StopIteration
+            recovery, step = pause
+        try:
+            wait(recovery, step)
+        except StopIteration as end:  # it would end the loop as if the block had succeeded
+            raise RuntimeError("a block gave up on StopIteration") from end
+        except BaseException:
+            recovery.leave()
+            raise
         self._attempt = Attempt(self._plan, self._started, recovery)
         return self._attempt

@@ -19,7 +19,7 @@ now: Callable[[], float] = time.monotonic
 
 
 class Cancellation:
-    """Ends every sleep that holds it, at once and from any thread.
+    """Ends every sleep and every park that holds it, at once and from any thread.
 
     Give one to `retry_on_refused(cancel=...)` or `attempts(cancel=...)`.
     After `cancel()` a call that sleeps raises its last error, a call that fails is not retried,
@@ -31,7 +31,7 @@ class Cancellation:
 
     def __init__(self) -> None:
         self._cancelled = False
-        self._wakers: dict[object, Callable[[], None]] = {}
+        self._wakers: dict[object, Callable[[], object]] = {}
 
     @property
     def cancelled(self) -> bool:
@@ -46,7 +46,7 @@ class Cancellation:
         for wake in self._wakers.copy().values():
             wake()
 
-    def _watch(self, wake: Callable[[], None]) -> object:
+    def _watch(self, wake: Callable[[], object]) -> object:
         """Register what wakes one sleeper; `wake` must not raise. Returns the key for `_unwatch`."""
         key = object()
         self._wakers[key] = wake
@@ -58,6 +58,23 @@ class Cancellation:
 
     def __repr__(self) -> str:
         return f"<Cancellation {'cancelled' if self._cancelled else 'not cancelled'}>"
+
+
+class Signal(Protocol):
+    """What ends a pause before its time: a `Cancellation`, or whatever else has news for a sleeper."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the pause is over."""
+        ...
+
+    def _watch(self, wake: Callable[[], object]) -> object:
+        """Register what wakes the sleeper."""
+        ...
+
+    def _unwatch(self, key: object) -> None:
+        """Forget it."""
+        ...
 
 
 class Caller(Protocol):
@@ -76,11 +93,11 @@ class StandIn(Protocol):
         """Seconds."""
         ...
 
-    def sleep(self, seconds: float, cancellation: Cancellation | None, caller: Caller) -> None:
+    def sleep(self, seconds: float, cancellation: Signal | None, caller: Caller) -> None:
         """Pause this thread."""
         ...
 
-    async def sleep_async(self, seconds: float, cancellation: Cancellation | None, caller: Caller) -> None:
+    async def sleep_async(self, seconds: float, cancellation: Signal | None, caller: Caller) -> None:
         """Pause this task, on asyncio or trio."""
         ...
 
@@ -99,7 +116,7 @@ def put(clock: StandIn | None) -> None:
     now = time.monotonic if clock is None else clock.now
 
 
-def sleep(seconds: float, cancellation: Cancellation | None, caller: Caller) -> None:
+def sleep(seconds: float, cancellation: Signal | None, caller: Caller) -> None:
     """Pause this thread for `seconds`, or until `cancellation` ends it. Ctrl-C interrupts it."""
     if stand_in is not None:
         stand_in.sleep(seconds, cancellation, caller)

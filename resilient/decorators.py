@@ -5,15 +5,14 @@ Looks at what it is given and hands it to one of the two drivers; it never calls
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from . import _async, _sync
 from ._attempt import Attempt
 from ._recovery import Plan, Target
+from ._wrapping import name_of, refuse_unfit, wrap
+from .breaker import CircuitBreaker, CircuitBreakers
 from .clock import Cancellation
 from .endpoint import Endpoint
 from .policy import Policy
@@ -45,6 +44,7 @@ def retry_on_refused(
     *,
     policy: Policy = ...,
     target: Target | None = None,
+    breaker: CircuitBreaker | CircuitBreakers | None = None,
     cancel: Cancellation | None = None,
 ) -> classmethod[C, P, T]: ...
 @overload
@@ -54,6 +54,7 @@ def retry_on_refused(
     *,
     policy: Policy = ...,
     target: Target | None = None,
+    breaker: CircuitBreaker | CircuitBreakers | None = None,
     cancel: Cancellation | None = None,
 ) -> staticmethod[P, T]: ...
 @overload
@@ -63,16 +64,22 @@ def retry_on_refused(
     *,
     policy: Policy = ...,
     target: Target | None = None,
+    breaker: CircuitBreaker | CircuitBreakers | None = None,
     cancel: Cancellation | None = None,
 ) -> Callable[P, T]: ...
 @overload
 def retry_on_refused(
-    *, policy: Policy = ..., target: Target | None = None, cancel: Cancellation | None = None
+    *,
+    policy: Policy = ...,
+    target: Target | None = None,
+    breaker: CircuitBreaker | CircuitBreakers | None = None,
+    cancel: Cancellation | None = None,
 ) -> Decorator: ...
 def retry_on_refused(
     *things: Any,
     policy: Policy = _DEFAULT,
     target: Target | None = None,
+    breaker: CircuitBreaker | CircuitBreakers | None = None,
     cancel: Cancellation | None = None,
     **unknown: Any,
 ) -> Any:
@@ -90,9 +97,12 @@ def retry_on_refused(
         policy: when to try again and when to give up; default `Policy()`: a refused connect, for a minute.
         target: what the function connects to, for events, logs and the note: "db:5432", a URL, a DSN, `unix:///path`,
             `env:NAME`, an `Endpoint`, or a callable of the call's arguments that gives one of these.
+        breaker: a `CircuitBreaker`, or `CircuitBreakers` beside a `target=` that says which. While its circuit is open,
+            the call makes no attempt: it parks until the circuit changes, or its deadline comes.
         cancel: a `Cancellation` that ends every pause.
 
     Raises:
+        CircuitOpenError: at a call, if no circuit let it run before its deadline, or at once if it is isolated.
         TypeError: it is not callable, or a generator function; or an unknown setting is given.
         TargetError: `target` cannot be read.
     """
@@ -106,13 +116,14 @@ def retry_on_refused(
             raise TypeError("give the target by name: retry_on_refused(target=...)")
         if isinstance(thing, Cancellation):
             raise TypeError("give the cancellation by name: retry_on_refused(cancel=...)")
-    _check(policy, cancel)
+        if isinstance(thing, (CircuitBreaker, CircuitBreakers)):
+            raise TypeError("give the breaker by name: retry_on_refused(breaker=...)")
+    _check("retry_on_refused", policy, target, breaker, cancel)
 
     def decorate(thing: Any) -> Any:
-        if isinstance(thing, (classmethod, staticmethod)):
-            return type(thing)(decorate(thing.__func__))
-        _refuse_unfit(thing)
-        return _protect(thing, Plan(policy, _name_of(thing), target, cancel))
+        refuse_unfit("retry_on_refused", thing, _INSTEAD)
+        function = thing.__func__ if isinstance(thing, (classmethod, staticmethod)) else thing
+        return _protect(thing, Plan(policy, name_of(function), target, cancel, breaker))
 
     if things:
         return decorate(things[0])
@@ -135,6 +146,7 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
     Args:
         policy: when to try again and when to give up; default `Policy()`.
         target: what the block connects to, for events, logs and the note; a callable is called without arguments.
+        breaker: as for `retry_on_refused`.
         cancel: a `Cancellation` that ends every pause.
 
     Raises:
@@ -145,7 +157,12 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
     if TYPE_CHECKING:
 
         def __init__(
-            self, *, policy: Policy = ..., target: Target | None = None, cancel: Cancellation | None = None
+            self,
+            *,
+            policy: Policy = ...,
+            target: Target | None = None,
+            breaker: CircuitBreaker | CircuitBreakers | None = None,
+            cancel: Cancellation | None = None,
         ) -> None: ...
 
     else:
@@ -155,12 +172,13 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
             *,
             policy: Policy = _DEFAULT,
             target: Target | None = None,
+            breaker: CircuitBreaker | CircuitBreakers | None = None,
             cancel: Cancellation | None = None,
             **unknown: Any,
         ) -> None:
             _refuse_unknown("attempts", unknown)
-            _check(policy, cancel)
-            self._plan = Plan(policy, "attempts", target, cancel)
+            _check("attempts", policy, target, breaker, cancel)
+            self._plan = Plan(policy, "attempts", target, cancel, breaker)
 
     _plan: Plan
 
@@ -171,87 +189,43 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
         return _async.Attempts(self._plan)
 
 
-class Protected:
-    """A protected callable that does not become a method in a class body, because what it protects would not."""
-
-    __wrapped__: Callable[..., Any]
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Call what is protected."""
-        return self._function(*args, **kwargs)
-
-    def __repr__(self) -> str:
-        return f"<protected {self.__wrapped__!r}>"
-
-
 def _protect(thing: Any, plan: Plan) -> Any:
-    # What others look into comes back as what it was.
-    if type(thing) is functools.partial:
-        partial = functools.partial(_protect(thing.func, plan), *thing.args, **thing.keywords)
-        vars(partial).update(vars(thing))
-        return partial
-    if type(thing) is MethodType:
-        return MethodType(_protect(thing.__func__, plan.without_self()), thing.__self__)
-    protected = _async.protect(thing, plan) if _is_async(thing) else _sync.protect(thing, plan, _async.adopt)
-    if not hasattr(type(thing), "__get__") or isinstance(thing, type):
-        protected = Protected(protected)
-    if isinstance(thing, FunctionType):
-        vars(protected).update(vars(thing))
-    for name in functools.WRAPPER_ASSIGNMENTS:
-        value = getattr(thing, name, None)
-        # An object may answer any name with anything, and a function takes only text for its own.
-        if name == "__doc__" or isinstance(value, str) or (value is not None and name not in _TEXTS):
-            setattr(protected, name, value)
-    protected.__wrapped__ = thing  # type: ignore[union-attr]
-    return protected
+    without_self = plan.without_self()
+
+    def protect(function: Any, coroutine: bool, bound: bool) -> Callable[..., Any]:
+        its = without_self if bound else plan
+        if its.breaker is not None:
+            if coroutine:
+                return _async.protect_by_circuit(function, its, its.breaker)
+            return _sync.protect_by_circuit(function, its, its.breaker, _async.adopt)
+        if its.breakers is not None:
+            if coroutine:
+                return _async.protect_by_endpoint(function, its)
+            return _sync.protect_by_endpoint(function, its, _async.adopt)
+        return _async.protect(function, its) if coroutine else _sync.protect(function, its, _async.adopt)
+
+    return wrap(thing, protect)
 
 
-_TEXTS = ("__module__", "__name__", "__qualname__")
-
-
-def _is_async(thing: Any) -> bool:
-    if inspect.iscoroutinefunction(thing):
-        return True
-    return not isinstance(thing, type) and inspect.iscoroutinefunction(getattr(type(thing), "__call__", None))  # noqa: B004
-
-
-def _refuse_unfit(thing: Any) -> None:
-    if not callable(thing):
-        raise TypeError(f"retry_on_refused needs something to call, not {type(thing).__name__}")
-    inner = thing
-    for _ in range(100):  # bounded: `__wrapped__` may lead in a circle
-        called = inner if isinstance(inner, type) else getattr(type(inner), "__call__", None)  # noqa: B004
-        if any(inspect.isgeneratorfunction(it) or inspect.isasyncgenfunction(it) for it in (inner, called)):
-            raise TypeError(
-                f"{_name_of(thing)} is a generator function: its body runs after the call has returned, so no refusal "
-                "in it could be retried. Decorate the function that connects and call it in the generator, or write "
-                "`for attempt in attempts(...): with attempt: ...` around the connect"
-            )
-        inner = inner.func if isinstance(inner, functools.partial) else getattr(inner, "__wrapped__", None)
-        if inner is None:
-            return
-
-
-def _name_of(thing: Any) -> str:
-    while isinstance(thing, functools.partial):
-        thing = thing.func
-    name = getattr(thing, "__qualname__", None)
-    return name if isinstance(name, str) else type(thing).__qualname__
-
-
-def _check(policy: object, cancel: object) -> None:
+def _check(who: str, policy: object, target: object, breaker: object, cancel: object) -> None:
     if not isinstance(policy, Policy):
         hint = "Policy.parse(...) reads a text" if isinstance(policy, str) else "see resilient.Policy"
         raise TypeError(f"policy must be a Policy, not {type(policy).__name__}: {hint}")
     if cancel is not None and not isinstance(cancel, Cancellation):
         raise TypeError(f"cancel must be a Cancellation, not {type(cancel).__name__}")
+    if breaker is not None and not isinstance(breaker, (CircuitBreaker, CircuitBreakers)):
+        hint = f"write CircuitBreaker({breaker!r})" if isinstance(breaker, str) else "see resilient.CircuitBreaker"
+        raise TypeError(f"breaker must be a CircuitBreaker or CircuitBreakers, not {type(breaker).__name__}: {hint}")
+    if isinstance(breaker, CircuitBreakers) and target is None:
+        raise TypeError(f"{who}: breaker= is CircuitBreakers, so target= must say which: give a callable, or a text")
 
+
+_INSTEAD = (
+    "retried. Decorate the function that connects and call it in the generator, or write "
+    "`for attempt in attempts(...): with attempt: ...` around the connect"
+)
 
 _NOT_YET = {
-    "breaker": "a circuit breaker (breaker=) is not part of this version",
     "targets": "failover over several endpoints (targets=) is not part of this version",
 }
 
@@ -261,5 +235,5 @@ def _refuse_unknown(name: str, unknown: dict[str, Any]) -> None:
         raise TypeError(
             f"{name}: {_NOT_YET[key]}"
             if key in _NOT_YET
-            else f"{name} has no setting {key!r}; it takes policy, target, cancel; limits are the policy's"
+            else f"{name} has no setting {key!r}; it takes policy, target, breaker, cancel; limits are the policy's"
         )

@@ -42,6 +42,11 @@ class CircuitOpenError(ConnectionRefusedError):
         last_error: text of the last failure the breaker counted, or None.
     """
 
+    __slots__ = ("_source",)
+
+    _source: object
+    """The breaker itself, for who would park on it; it stays behind when the error is pickled."""
+
     def __init__(self, breaker: str, retry_after: float | None = None, last_error: str | None = None) -> None:
         message = f"circuit {breaker!r} is open"
         if retry_after is not None:

@@ -61,11 +61,12 @@ class Event(_Value):
     """What all events have in common.
 
     Attributes:
-        call: name of the decorated function, or "attempts" for the block form.
+        call: name of the decorated function, or "attempts" for the block form; the breaker's name where a circuit
+            changed, or rejected a block.
         policy: `Policy.name`, or None.
         target: the endpoint that was named by `target=`, or None.
-        attempt: number of the attempt this event follows; the first call is attempt 1.
-        elapsed: seconds since the start of the first attempt.
+        attempt: number of the attempt this event follows; the first call is attempt 1, and 0 is before it.
+        elapsed: seconds since the start of the first attempt; where a circuit changed, since it was last closed.
     """
 
     call: str
@@ -103,8 +104,71 @@ class CallRecovered(Event):
     """A call succeeded after at least one failed attempt; `attempt` is the one that succeeded."""
 
 
+class CallParked(Event):
+    """A call waits on an open circuit, without an attempt of its own; `attempt` is the last one it made, or 0.
+
+    Attributes:
+        breaker: name of the breaker.
+        parked: how many calls wait on it now, this one included.
+        kind: what the call's own last error says of the endpoint, as in `RetryScheduled`; None if it has none.
+        error_type: qualified name of that error's class; that of `CircuitOpenError` if the call has not run.
+        error_text: that error's own text, or the last one that the breaker counted; scrubbed, at most 200 characters.
+        deadline: seconds the policy allows for the whole call, or None.
+        heartbeat: True for the first call that parks in an outage, and then at most once in ten seconds.
+    """
+
+    breaker: str
+    parked: int
+    kind: str | None
+    error_type: str
+    error_text: str
+    deadline: float | None
+    heartbeat: bool
+
+
+class CallRejected(Event):
+    """A circuit breaker turned a call away with `CircuitOpenError`; nothing was tried, so `attempt` is 0.
+
+    Attributes:
+        breaker: name of the breaker.
+        state: "open", "half-open" or "isolated".
+        retry_after: seconds until the circuit may let a probe through, or None where that is not known.
+        error_text: text of the last failure that the breaker counted, scrubbed, or "".
+    """
+
+    breaker: str
+    state: str
+    retry_after: float | None
+    error_text: str
+
+
+class CircuitChanged(Event):
+    """A circuit changed its state; told in the order of `epoch`.
+
+    Attributes:
+        breaker: name of the breaker.
+        state: what it is now: "closed", "open", "half-open", "isolated".
+        previous: what it was.
+        epoch: number of the state; it grows by one with each change.
+        reason: what happened: "tripped", "cooled down", "probe succeeded", "probe failed", "isolated", "released",
+            "reset".
+        cooldown: seconds until a probe may go, where it is open; else 0.
+        openings: how often it has opened since it was last closed.
+        error_text: text of the failure that opened it, scrubbed, or "".
+    """
+
+    breaker: str
+    state: str
+    previous: str
+    epoch: int
+    reason: str
+    cooldown: float
+    openings: int
+    error_text: str
+
+
 class RetriesExhausted(Event):
-    """A call gave up; the error named here is the one the caller gets.
+    """A call gave up; the error named here is the one the caller gets. `attempt` is 0 if no circuit ever let it run.
 
     Attributes:
         kind: what the error says of the endpoint, as in `RetryScheduled`.

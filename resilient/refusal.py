@@ -59,6 +59,9 @@ _PLAIN: Final = frozenset(
 )
 """Builtin classes that can show nothing by themselves and carry an inner error only as cause or argument."""
 
+_MOST_CAUSES: Final = 10
+"""How far a circuit's own word is looked for: a client wraps it once or twice."""
+
 _cause: Any = BaseException.__dict__["__cause__"].__get__
 _args: Any = BaseException.__dict__["args"].__get__
 
@@ -126,6 +129,16 @@ def kind_of(exc: BaseException) -> Kind | None:
 def judge(exc: BaseException) -> tuple[Kind | None, BaseException]:
     """Return what `exc` says of its endpoint and the exception that this was read from. Never raises."""
     return _judge(exc) or (None, exc)
+
+
+def turned_away(exc: BaseException) -> CircuitOpenError | None:
+    """Return the `CircuitOpenError` that `exc` is or was raised from: that call has not reached its endpoint."""
+    link: BaseException | None = exc
+    for _ in range(_MOST_CAUSES):
+        if link is None or issubclass(type(link), CircuitOpenError):
+            return link  # type: ignore[return-value]  # by its class, whatever it claims to be
+        link = _cause(link)
+    return None
 
 
 def _judge(exc: BaseException) -> tuple[Kind, BaseException] | None:

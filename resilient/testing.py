@@ -6,6 +6,7 @@ Each is a context manager, and a pytest fixture of the same name. Real sockets o
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import sys
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar, cast
 
 from . import clock, events
-from .clock import Caller, Cancellation
+from .clock import Caller, Signal
 from .events import Event
 
 __all__ = [
@@ -86,7 +87,7 @@ class FakeClock:
         finally:
             self._held -= 1
 
-    def sleep(self, seconds: float, cancellation: Cancellation | None, caller: Caller) -> None:
+    def sleep(self, seconds: float, cancellation: Signal | None, caller: Caller) -> None:
         """Pause this thread on this clock. The drivers call it."""
         key = self._enter(seconds, caller)
         try:
@@ -99,7 +100,7 @@ class FakeClock:
             raise
         self._leave(key, caller)
 
-    async def sleep_async(self, seconds: float, cancellation: Cancellation | None, caller: Caller) -> None:
+    async def sleep_async(self, seconds: float, cancellation: Signal | None, caller: Caller) -> None:
         """Pause this task on this clock, on asyncio or trio. The drivers call it."""
         nap = _real_nap()
         key = self._enter(seconds, caller)
@@ -134,7 +135,7 @@ class FakeClock:
             if caller is not None:
                 self._awake[weakref.ref(caller)] = self._touched
 
-    def _due(self, key: object, cancellation: Cancellation | None) -> bool:
+    def _due(self, key: object, cancellation: Signal | None) -> bool:
         if self._ended or (cancellation is not None and cancellation.cancelled):
             return True
         return self._sleepers[key] <= self._time
@@ -151,7 +152,7 @@ class FakeClock:
                 elif quiet:
                     return
             first = min(self._sleepers.values(), default=self._time)
-            if first > self._time:
+            if self._time < first < math.inf:
                 self._time = first
                 self._touched = real
 

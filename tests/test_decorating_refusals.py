@@ -95,7 +95,7 @@ def test_a_second_argument_is_refused() -> None:
 
 
 @pytest.mark.parametrize("protect", [retry_on_refused, attempts])
-@pytest.mark.parametrize(("setting", "feature"), [("breaker", "circuit breaker"), ("targets", "failover")])
+@pytest.mark.parametrize(("setting", "feature"), [("targets", "failover")])
 def test_a_feature_that_is_not_there_yet_is_named(protect: Any, setting: str, feature: str) -> None:
     """Who read of it learns more than "unexpected keyword"."""
     with pytest.raises(TypeError, match=rf"{protect.__name__}: .*{feature}.*{setting}="):

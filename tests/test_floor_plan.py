@@ -26,21 +26,24 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("_attempt",),
     ("_recovery",),
     ("policy",),
+    ("breaker",),
+    ("_parking",),
     ("backoff",),
     ("refusal",),
     ("logs",),
     ("pytest_plugin",),
     ("testing",),
     ("signatures",),
+    ("_circuit",),
     ("_traces",),
     ("_causes",),
     # The ground. Four rooms import nothing of the house; an event names an endpoint, and an endpoint has its error.
     ("events",),
     ("endpoint",),
-    ("errors", "clock", "_scrub"),
+    ("errors", "clock", "_scrub", "_wrapping"),
 )
 TENACITY = {"backoff", "policy", "_recovery"}
-PURE = {"_causes", "backoff", "refusal", "signatures", "errors", "events"}
+PURE = {"_circuit", "_causes", "backoff", "refusal", "signatures", "errors", "events"}
 """Rooms that decide without doing: no clock, no lock, no I/O, no log."""
 DOING = {"asyncio", "logging", "select", "selectors", "socket", "ssl", "subprocess", "threading", "time"}
 INSIDE_FUNCTIONS = {"_async": {"trio"}}

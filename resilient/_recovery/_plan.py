@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
-from .. import signatures
+from .. import logs, signatures
 from .._scrub import scrub
+from ..breaker import CircuitBreaker, CircuitBreakers
 from ..clock import Cancellation
 from ..endpoint import Endpoint
 from ..policy import Policy, RetryIf
@@ -20,9 +21,28 @@ Target: TypeAlias = "str | Endpoint | Callable[..., str | Endpoint]"
 class Plan:
     """What is known of a call before it is made; shared by all calls of one decorated function."""
 
-    __slots__ = ("call", "cancellation", "endpoint", "engine", "find_target", "multiplies", "policy", "warned")
+    __slots__ = (
+        "breaker",
+        "breakers",
+        "call",
+        "cancellation",
+        "endpoint",
+        "engine",
+        "find_target",
+        "gives_coroutines",
+        "multiplies",
+        "policy",
+        "warned",
+    )
 
-    def __init__(self, policy: Policy, call: str, target: Target | None, cancellation: Cancellation | None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        call: str,
+        target: Target | None,
+        cancellation: Cancellation | None,
+        breaker: CircuitBreaker | CircuitBreakers | None = None,
+    ) -> None:
         self.policy: Policy = policy
         self.call: str = scrub(call)
         self.cancellation: Cancellation | None = cancellation
@@ -34,6 +54,13 @@ class Plan:
                 Endpoint.parse("[::1]:1")  # loads what an IPv6 address needs, so that no failure has to
         elif target is not None:
             self.endpoint = Endpoint.parse(target)
+        self.breakers: CircuitBreakers | None = None
+        self.breaker: CircuitBreaker | None = None
+        if isinstance(breaker, CircuitBreakers):
+            self.breakers = breaker
+        else:
+            self.breaker = breaker
+        self.gives_coroutines: bool = False
         self.engine: Engine = engine_of(policy)
         signatures.prepare()
         self.multiplies: bool = _opted_in(policy.retry)
@@ -44,7 +71,31 @@ class Plan:
         ask = self.find_target
         if ask is None:
             return self
-        return Plan(self.policy, self.call, lambda _, *args, **kwargs: ask(*args, **kwargs), self.cancellation)
+        return Plan(
+            self.policy,
+            self.call,
+            lambda _, *args, **kwargs: ask(*args, **kwargs),
+            self.cancellation,
+            self.breakers or self.breaker,
+        )
+
+    def ask_for_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Endpoint | None:
+        """Return the target of a call, or None where the callable that should name it fails: it changes nothing."""
+        ask = self.find_target
+        if ask is None:
+            return self.endpoint
+        try:
+            return Endpoint.parse(ask(*args, **kwargs))
+        except Exception as problem:  # noqa: BLE001  # isolated like an observer
+            logs.complain(logs.name_of(ask), "target=", problem)
+            return None
+
+    def breaker_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CircuitBreaker | None:
+        """Return the breaker of a call: the one there is, or that of its endpoint; None: it has none."""
+        if self.breakers is None:
+            return self.breaker
+        endpoint = self.ask_for_target(args, kwargs)
+        return None if endpoint is None else self.breakers[endpoint]
 
 
 def _opted_in(strategy: object) -> bool:

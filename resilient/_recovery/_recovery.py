@@ -6,20 +6,23 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any, Final, NoReturn
 
 import tenacity
 
 from .. import clock, events, logs
+from .._circuit import Outcome, Permit
+from .._parking import Waiter
 from .._scrub import describe, scrub, type_name
 from .._traces import is_inside, mark, marks, raise_again, release_frames, set_note
-from ..clock import Cancellation
+from ..breaker import CircuitBreaker
+from ..clock import Signal
 from ..endpoint import Endpoint
-from ..errors import PolicyError
-from ..events import CallRecovered, RetriesExhausted, RetryScheduled
-from ..refusal import judge
+from ..errors import CircuitOpenError, PolicyError
+from ..events import CallParked, CallRecovered, RetriesExhausted, RetryScheduled
+from ..refusal import judge, turned_away
 from ._engine import Failure
 from ._plan import Plan
 
@@ -42,19 +45,35 @@ class Recovery:
     __slots__ = (
         "__weakref__",
         "_attempt_started",
+        "_breaker",
+        "_ending",
         "_endpoint",
         "_engine",
         "_final",
         "_frame",
         "_heard",
         "_held",
+        "_made",
+        "_parked_on",
+        "_permit",
         "_plan",
+        "_rejection",
         "_started",
         "_state",
+        "_waiter",
+        "_waiting",
         "over",
     )
 
-    def __init__(self, plan: Plan, started: float, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        started: float,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        breaker: CircuitBreaker | None = None,
+        permit: Permit | None = None,
+    ) -> None:
         self._plan = plan
         self._started = started
         self._attempt_started = started
@@ -65,7 +84,15 @@ class Recovery:
         self._final = False
         self._frame: FrameType | None = None
         self._heard: float | None = None
-        self._held: BaseException | None = None
+        self._held: BaseException | None = None  # the last error of the call's own
+        self._made = 0  # attempts that have ended; one that a circuit turned away is none
+        self._breaker = breaker
+        self._permit = permit
+        self._parked_on: CircuitBreaker | None = None
+        self._waiter: Waiter | None = None
+        self._waiting = False
+        self._rejection: BaseException | None = None  # what a circuit said last, for a call that has not run
+        self._ending: str | None = None
         self.over: bool = False
 
     @property
@@ -74,9 +101,42 @@ class Recovery:
         return self._state.attempt_number
 
     @property
-    def cancellation(self) -> Cancellation | None:
+    def signal(self) -> Signal | None:
         """What may cut a pause short."""
-        return self._plan.cancellation
+        return self._waiter if self._waiting else self._plan.cancellation
+
+    def begin(self) -> float | None:
+        """Ask the breaker for leave, before the first attempt: None, or how many seconds to park.
+
+        Raises:
+            CircuitOpenError: it may not go, and there is no sense in waiting.
+        """
+        breaker = self._breaker
+        if breaker is None:
+            return None
+        self._permit = breaker.try_admit()
+        if self._permit is not None:
+            return None
+        if self._plan.find_target is not None:
+            self._endpoint = breaker.target
+        answer = self._park(breaker, clock.now())
+        if not isinstance(answer, str):
+            return answer
+        error = breaker.rejection()
+        self._frame = sys._getframe(1)
+        self._give_up(error, answer)
+        self.over, self._frame = True, None
+        raise error
+
+    def leave(self) -> None:
+        """Give back, at any time, what the call holds: its place in a line, its turn, a permit that is not settled."""
+        waiter = self._waiter
+        if self._waiting and waiter is not None and self._parked_on is not None:
+            self._waiting = False
+            self._parked_on.leave(waiter)
+        self._settle("neutral", None)
+        self.over = True
+        self._held = self._rejection = None
 
     def failed(self, error: Exception, frame: FrameType | None = None) -> float | None:
         """Decide, inside the `except`, what follows this error: seconds to pause, or None: let it fly.
@@ -86,7 +146,14 @@ class Recovery:
         _need_headroom(HEADROOM)
         self._frame = frame or sys._getframe(1)
         try:
-            delay = self._decide(error)
+            if self._permit is not None or self._waiter is not None:
+                self._settle(self._outcome_of(error), error)
+            opened = turned_away(error)
+            if opened is None:
+                self._made = self._state.attempt_number
+                delay = self._decide(error)
+            else:
+                delay = self._meet_open_circuit(error, opened)
         except Exception as problem:  # noqa: BLE001  # nothing may replace the client's error
             logs.complain(f"policy {self._policy_name()}", type_name(error), problem)
             self._give_up(error, f"the policy failed with {type_name(problem)}")
@@ -95,41 +162,43 @@ class Recovery:
             self._state.outcome = self._frame = None  # they hold the error, its frames and their sockets
         if delay is None:
             self.over = True
-        else:
+            self._held = self._rejection = None
+        elif opened is None:
             self._held = error
+        else:
+            self._rejection = error
         return delay
 
     def release(self) -> None:
         """Let go, outside the `except` and before a pause, of what the last error's frames hold."""
-        if self._held is not None:
-            release_frames(self._held, handled=sys.exc_info()[1])
+        for error in (self._held, self._rejection):
+            if error is not None:
+                release_frames(error, handled=sys.exc_info()[1])
 
-    def woken(self) -> bool:
-        """Decide, after a pause, whether there is another attempt; if not, `reraise()` follows."""
-        error, now = self._held, clock.now()
-        assert error is not None
+    def woken(self) -> float | None:
+        """Decide, after a pause: seconds to wait on; None: go, or, if it is `over` now, `reraise()`."""
+        now = clock.now()
         self._frame = sys._getframe(1)
+        answer: float | str | None
         try:
-            reason = self._ended_while_waiting(error, now)
+            answer = self._after_pause(now)
         except Exception as problem:  # noqa: BLE001
-            logs.complain(f"policy {self._policy_name()}", type_name(error), problem)
-            reason = f"the policy failed with {type_name(problem)}"
+            logs.complain(f"policy {self._policy_name()}", type_name(self._held or problem), problem)
+            answer = f"the policy failed with {type_name(problem)}"
         finally:
             self._state.outcome = None
-        if reason is not None:
-            self._give_up(error, reason)
+        if isinstance(answer, str):
+            if self._held is None:
+                self._held = self._rejection or self._open_error()
+            self._give_up(self._held, answer)
             self.over = True
+            answer = None
         self._frame = None
-        if reason is not None:
-            return False
-        self._held = None
-        self._state.attempt_number += 1
-        self._attempt_started = now
-        return True
+        return answer
 
     def reraise(self) -> NoReturn:
         """Raise the last error after a pause that no attempt follows, as it was."""
-        error, self._held = self._held, None
+        error, self._held, self._rejection = self._held, None, None
         assert error is not None
         try:
             raise_again(error)
@@ -138,8 +207,10 @@ class Recovery:
 
     def succeeded(self) -> None:
         """Tell that an attempt after the first one succeeded."""
+        self._settle("success", None)
         self.over = True
-        if self._plan.policy.observers or events.taps:
+        self._held = self._rejection = None
+        if (self._made or self._waiter is not None) and (self._plan.policy.observers or events.taps):
             logs.tell(
                 self._plan.policy.observers,
                 CallRecovered(
@@ -168,7 +239,7 @@ class Recovery:
             self._say_no_effect(inside)
             return None
         if plan.find_target is not None and self._endpoint is None:
-            self._endpoint = self._ask_for_target(plan.find_target)
+            self._endpoint = plan.ask_for_target(state.args, state.kwargs)
         if plan.cancellation is not None and plan.cancellation.cancelled:
             self._give_up(error, "cancelled")
             return None
@@ -184,6 +255,13 @@ class Recovery:
             return None
         delay = float(step)
         elapsed = now - self._started
+        if self._breaker is not None and self._breaker.blocks():
+            self._held = error
+            answer = self._park(self._breaker, now)
+            if isinstance(answer, str):
+                self._give_up(error, answer)
+                return None
+            return answer
         if policy.deadline is not None and delay >= policy.deadline - elapsed:
             self._final = True  # this delay ends at the deadline: one last attempt
         if policy.observers or events.taps:
@@ -193,25 +271,166 @@ class Recovery:
                 return max(0.0, delay - spent)
         return delay
 
-    def _ended_while_waiting(self, error: BaseException, now: float) -> str | None:
-        plan, state = self._plan, self._state
+    def _after_pause(self, now: float) -> float | str | None:
+        """Return seconds to wait on, the reason for giving up, or None: go."""
+        reason = self._ending or self._ended_while_waiting(now)
+        if reason is not None:
+            return reason
+        if self._waiting:
+            answer = self._ask(now)
+            if answer is not None:
+                return answer
+        if self._stopped(now):
+            return f"stop strategy {logs.name_of(self._plan.policy.stop)}"
+        if self._breaker is not None and self._permit is None:
+            self._permit = self._breaker.try_admit()
+            if self._permit is None:
+                return self._park(self._breaker, now)
+        self._state.attempt_number = self._made + 1
+        self._attempt_started = now
+        return None
+
+    def _ended_while_waiting(self, now: float) -> str | None:
+        plan = self._plan
         if plan.cancellation is not None and plan.cancellation.cancelled:
             return "cancelled"
-        elapsed = now - self._started
-        deadline = plan.policy.deadline
+        elapsed, deadline = now - self._started, plan.policy.deadline
         if deadline is not None and elapsed > deadline + LATE:
             return f"deadline {deadline:g} s, woken {elapsed - deadline:.2f} s late"
         if deadline is not None and elapsed >= deadline:
             self._final = True
-        stop = plan.policy.stop
-        if stop is not None:
-            state.outcome_timestamp = now
-            state.outcome = Failure(state.attempt_number, error)
-            taken, state.upcoming_sleep = state.upcoming_sleep, 0.0
-            if stop(state):
-                return f"stop strategy {logs.name_of(stop)}"
-            state.upcoming_sleep = taken  # "decorrelated" jitter builds on it
         return None
+
+    def _stopped(self, now: float) -> bool:
+        plan, state = self._plan, self._state
+        stop = plan.policy.stop
+        if stop is None:
+            return False
+        state.outcome_timestamp = now
+        state.outcome = Failure(state.attempt_number, self._held or self._rejection or self._open_error())
+        taken, state.upcoming_sleep = state.upcoming_sleep, 0.0
+        if stop(state):
+            return True
+        state.upcoming_sleep = taken  # "decorrelated" jitter builds on it
+        return False
+
+    # The circuit.
+
+    def _outcome_of(self, error: Exception) -> Outcome:
+        breaker = self._breaker or self._parked_on
+        return "neutral" if breaker is None else breaker.outcome_of(error)
+
+    def _settle(self, outcome: Outcome, error: BaseException | None) -> None:
+        waiter, permit = self._waiter, self._permit
+        if waiter is not None and waiter.batch and self._parked_on is not None:
+            self._parked_on.settled(waiter, outcome)
+        if permit is not None and self._breaker is not None:
+            self._permit = None
+            self._breaker.vote(permit, outcome, error)
+
+    def _meet_open_circuit(self, error: Exception, opened: CircuitOpenError) -> float | None:
+        """Decide what follows a circuit's turning away of the function, or of something that it called."""
+        breaker = getattr(opened, "_source", None)
+        if not isinstance(breaker, CircuitBreaker) or not clock.patience:
+            return None
+        if not self._plan.multiplies and (inside := self._gave_up_inside(error)) is not None:
+            self._say_no_effect(inside)
+            return None
+        if breaker is self._breaker:
+            logs.complain(
+                f"circuit {breaker.name}",
+                self._plan.call,
+                RuntimeError("it is given as breaker= and stands round something inside as well: give it once"),
+            )
+            return None
+        answer = self._park(breaker, clock.now())
+        if not isinstance(answer, str):
+            return answer
+        if self._held is None:
+            self._give_up(error, answer)
+            return None
+        self._ending = answer  # it has an error of its own, which is raised outside this handler
+        return 0.0
+
+    def _park(self, breaker: CircuitBreaker, now: float) -> float | str:
+        """Wait for a circuit: return for how many seconds at most, or the reason why not."""
+        plan = self._plan
+        if not clock.patience:
+            return "no retries"
+        if plan.cancellation is not None and plan.cancellation.cancelled:
+            return "cancelled"
+        reason = self._without_hope(breaker, now)
+        if reason is not None:
+            return reason
+        self._waiter, self._parked_on, self._waiting = Waiter(plan.cancellation), breaker, True
+        heartbeat = breaker.park(self._waiter)
+        if plan.policy.observers or events.taps:
+            self._tell_parked(breaker, now, heartbeat)
+        answer = self._ask(clock.now())
+        return 0.0 if answer is None else answer
+
+    def _ask(self, now: float) -> float | str | None:
+        """Return seconds to stay parked, the reason for giving up, or None: its time has come."""
+        breaker, waiter = self._parked_on, self._waiter
+        assert breaker is not None
+        assert waiter is not None
+        seconds = breaker.ask(waiter)
+        if seconds is None:
+            self._waiting = False
+            return None
+        answer: float | str = seconds
+        deadline = self._plan.policy.deadline
+        reason = self._without_hope(breaker, now)
+        if reason is not None:
+            answer = reason
+        elif deadline is not None:
+            answer = min(seconds, self._started + deadline - now)
+        if isinstance(answer, str):
+            self._waiting = False
+            breaker.leave(waiter)
+        return answer
+
+    def _without_hope(self, breaker: CircuitBreaker, now: float) -> str | None:
+        """Say why there is no sense in waiting for this circuit, or None."""
+        if breaker.state == "isolated":
+            return f"circuit {breaker.name} is isolated"
+        deadline = self._plan.policy.deadline
+        if deadline is None:
+            return None
+        if now - self._started >= deadline * (1 - 1e-12):
+            return f"deadline {deadline:g} s"
+        if not breaker.reachable_before(self._started + deadline):
+            return f"deadline {deadline:g} s, and circuit {breaker.name} is open for longer"
+        return None
+
+    def _open_error(self) -> CircuitOpenError:
+        breaker = self._parked_on or self._breaker
+        assert breaker is not None
+        return breaker.rejection()
+
+    def _tell_parked(self, breaker: CircuitBreaker, now: float, heartbeat: bool) -> None:
+        plan, error = self._plan, self._held
+        kind, text, name = None, breaker.last_error or "", "resilient.CircuitOpenError"
+        if error is not None:
+            kind, evidence = judge(error)
+            text, name = describe(evidence), type_name(error)
+        logs.tell(
+            plan.policy.observers,
+            CallParked(
+                call=plan.call,
+                policy=plan.policy.name,
+                target=self._endpoint or breaker.target,
+                attempt=self._made,
+                elapsed=now - self._started,
+                breaker=breaker.name,
+                parked=breaker.parked,
+                kind=kind,
+                error_type=name,
+                error_text=text,
+                deadline=plan.policy.deadline,
+                heartbeat=heartbeat,
+            ),
+        )
 
     def _limit(self) -> str:
         """Say which limit has just ended the call."""
@@ -232,7 +451,7 @@ class Recovery:
             call=plan.call,
             policy=plan.policy.name,
             target=self._endpoint,
-            attempt=self.attempt,
+            attempt=self._made,
             elapsed=now - self._started,
             kind=kind,
             error_type=type_name(error),
@@ -267,13 +486,6 @@ class Recovery:
                 heartbeat=heartbeat,
             ),
         )
-
-    def _ask_for_target(self, find_target: Callable[..., str | Endpoint]) -> Endpoint | None:
-        try:
-            return Endpoint.parse(find_target(*self._state.args, **self._state.kwargs))
-        except Exception as problem:  # noqa: BLE001  # isolated like an observer
-            logs.complain(logs.name_of(find_target), "target=", problem)
-            return None
 
     def _gave_up_inside(self, error: BaseException) -> str | None:
         """Return the name of the policy of a decorated call that gave up on this error during this attempt."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import random
 import re
@@ -102,21 +101,7 @@ class Policy:
                 from ._checks import check_strategy  # only who brings a strategy of theirs pays for it
 
                 check_strategy(field, part)
-        if callable(self.observers) or isinstance(self.observers, (str, bytes)):
-            raise PolicyError("Policy.observers must be a tuple of callables: write (observer,)")
-        try:
-            observers = tuple(self.observers)
-        except TypeError:
-            raise PolicyError(f"Policy.observers must be a tuple of callables, not {self.observers!r}") from None
-        for observer in observers:
-            if not callable(observer):
-                raise PolicyError(f"Policy.observers must hold callables, not {observer!r}")
-            for function in (observer, type(observer).__call__):
-                if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-                    raise PolicyError(
-                        f"Policy.observers must be plain functions: {logs.name_of(observer)} would only be started, "
-                        "as a coroutine or a generator is, and never run"
-                    )
+        observers = logs.check_observers("Policy.observers", self.observers)
         object.__setattr__(self, "observers", observers)
         if self.name is not None and (not isinstance(self.name, str) or not self.name):
             raise PolicyError(f"Policy.name must be a non-empty text or None, not {self.name!r}")
