@@ -8,7 +8,9 @@ diagram is held against it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
+
+from ._values import NamedTuple
 
 CircuitState: TypeAlias = Literal["closed", "open", "half-open", "isolated"]
 Outcome: TypeAlias = Literal["success", "failure", "inconclusive", "neutral"]
@@ -33,7 +35,7 @@ TRANSITIONS: Final[dict[tuple[CircuitState, str], CircuitState]] = {
 """(state, what happened) → state. What is not listed changes nothing."""
 
 
-class Rules(NamedTuple):
+class Rules:
     """What a breaker was set up with.
 
     Attributes:
@@ -43,10 +45,15 @@ class Rules(NamedTuple):
         cooldown: (openings since the circuit was last closed, the cooldown before) → seconds to stay open.
     """
 
-    trip_after: int
-    close_after: int
-    probe_timeout: float
-    cooldown: Callable[[int, float], float]
+    __slots__ = ("close_after", "cooldown", "probe_timeout", "trip_after")
+
+    def __init__(
+        self, *, trip_after: int, close_after: int, probe_timeout: float, cooldown: Callable[[int, float], float]
+    ) -> None:
+        self.trip_after = trip_after
+        self.close_after = close_after
+        self.probe_timeout = probe_timeout
+        self.cooldown = cooldown
 
 
 class Circuit(NamedTuple):

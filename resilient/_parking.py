@@ -105,14 +105,12 @@ class Lot:
 
     def enter(self, waiter: Waiter) -> list[Waiter]:
         """Put a caller at the end of the line; return whom to wake."""
-        self._line[waiter] = None
         self._hosts.setdefault(waiter.host, {})[waiter] = None
+        self._line[waiter] = None
         return [told for told in self._tell_heirs() if told is not waiter]
 
     def leave(self, waiter: Waiter) -> list[Waiter]:
         """Take a caller out of the line; return whom to wake."""
-        if waiter not in self._line:
-            return []
         was_told = waiter.told
         self._remove(waiter)
         told = self._tell_heirs()
@@ -196,13 +194,15 @@ class Lot:
         return list(self._line)
 
     def _remove(self, waiter: Waiter) -> None:
-        del self._line[waiter]
-        host = self._hosts.pop(waiter.host)
-        del host[waiter]
-        if host:
-            self._hosts[waiter.host] = host  # at the end: the turn goes round
-        if waiter.told:
-            waiter.told = False
+        # Takes what it finds: an interrupt may have kept the caller from being entered as a whole.
+        self._line.pop(waiter, None)
+        host = self._hosts.pop(waiter.host, None)
+        if host is not None:
+            host.pop(waiter, None)
+            if host:
+                self._hosts[waiter.host] = host  # at the end: the turn goes round
+        waiter.told = False
+        if waiter in self._told:
             self._told.remove(waiter)
 
     def _halve(self, now: float) -> None:

@@ -9,9 +9,10 @@ import inspect
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 from ._causes import chain
+from ._values import NamedTuple
 
 _MARK: Final = "_resilient_gave_up"
 _NOTE: Final = "resilient: gave up after "

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias, final, get_args
 
 from tenacity.wait import wait_base
 
+from ._values import Frozen, frozen
 from .errors import PolicyError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def seconds(field: str, value: object) -> float:
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Backoff(wait_base):
+@frozen
+class Backoff(Frozen, wait_base):
     """Exponential backoff with jitter and hard bounds; a tenacity wait strategy.
 
     With `high(n) = min(maximum, initial * factor ** (n - 1))` for retry n ≥ 1, the delay before it is
@@ -79,23 +79,19 @@ class Backoff(wait_base):
     factor: float = 2.0
     jitter: Jitter = "equal"
 
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            initial: float | timedelta = 0.05,
-            maximum: float | timedelta = 1.0,
-            factor: float = 2.0,
-            jitter: Jitter = "equal",
-        ) -> None: ...
-
-    def __post_init__(self) -> None:
-        initial = seconds("Backoff.initial", self.initial)
-        maximum = seconds("Backoff.maximum", self.maximum)
-        if isinstance(self.factor, bool) or not isinstance(self.factor, (int, float)):
-            raise PolicyError(f"Backoff.factor must be a number of at least 1, not {self.factor!r}")
-        factor = seconds("Backoff.factor", self.factor)
+    def __init__(
+        self,
+        *,
+        initial: float | timedelta = 0.05,
+        maximum: float | timedelta = 1.0,
+        factor: float = 2.0,
+        jitter: Jitter = "equal",
+    ) -> None:
+        initial = seconds("Backoff.initial", initial)
+        maximum = seconds("Backoff.maximum", maximum)
+        if isinstance(factor, bool) or not isinstance(factor, (int, float)):
+            raise PolicyError(f"Backoff.factor must be a number of at least 1, not {factor!r}")
+        factor = seconds("Backoff.factor", factor)
         if maximum < 0:
             raise PolicyError(f"Backoff.maximum must be at least 0, not {maximum!r}")
         if initial < 0 or (initial == 0 and maximum > 0):
@@ -107,11 +103,9 @@ class Backoff(wait_base):
             raise PolicyError(f"Backoff.initial must not exceed maximum: {initial!r} > {maximum!r}{hint}")
         if factor < 1:
             raise PolicyError(f"Backoff.factor must be at least 1, not {factor!r}")
-        if not isinstance(self.jitter, str) or self.jitter not in JITTERS:
-            raise PolicyError(f"Backoff.jitter must be one of {', '.join(JITTERS)}, not {self.jitter!r}")
-        object.__setattr__(self, "initial", initial)
-        object.__setattr__(self, "maximum", maximum)
-        object.__setattr__(self, "factor", factor)
+        if not isinstance(jitter, str) or jitter not in JITTERS:
+            raise PolicyError(f"Backoff.jitter must be one of {', '.join(JITTERS)}, not {jitter!r}")
+        self._put(initial=initial, maximum=maximum, factor=factor, jitter=jitter)
 
     # By hand: a dataclass compiles each of these at every import.
     def __eq__(self, other: object) -> bool:

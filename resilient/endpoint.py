@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from ._values import Frozen, frozen
 from .errors import TargetError
 
 DEFAULT_PORTS: Final = {
@@ -111,8 +111,8 @@ _NO_HOST: Final = "has no host; say which one, none is assumed"
 _UNFIT: Final = "has a control, invisible or undecodable character; remove it (in a password: percent-encode it)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Endpoint:
+@frozen
+class Endpoint(Frozen):
     """One address to connect to: `host` and `port`, or the `path` of a unix socket.
 
     Compares and hashes by value, pickles, and holds no secret. `Endpoint.parse(str(endpoint)) == endpoint`.
@@ -135,9 +135,10 @@ class Endpoint:
     port: int | None = None
     path: str | None = None
 
-    def __post_init__(self) -> None:
-        scheme = _fit_scheme(_exact("scheme", self.scheme))
-        host, port, path = self.host, self.port, self.path
+    def __init__(
+        self, *, scheme: str = "tcp", host: str | None = None, port: int | None = None, path: str | None = None
+    ) -> None:
+        scheme = _fit_scheme(_exact("scheme", scheme))
         if scheme == "unix":
             if path is None or host is not None or port is not None:
                 _refuse("is a unix socket; that has a path, and neither host nor port")
@@ -147,10 +148,7 @@ class Endpoint:
                 _refuse('has a path; that is for a unix socket, scheme="unix"')
             host = _fit_host(_exact("host", "" if host is None else host))
             port = _fit_port(port)
-        object.__setattr__(self, "scheme", scheme)
-        object.__setattr__(self, "host", host)
-        object.__setattr__(self, "port", port)
-        object.__setattr__(self, "path", path)
+        self._put(scheme=scheme, host=host, port=port, path=path)
 
     @classmethod
     def parse(cls, text: str | Endpoint) -> Endpoint:

@@ -1,63 +1,19 @@
 """What happened, as frozen values.
 
-Imports nothing of the house but `endpoint`. Texts in an event are already scrubbed.
+Texts in an event are already scrubbed.
 Times are float seconds. `elapsed` counts from the start of the first attempt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TypeAlias
 
+from ._values import Value
 from .endpoint import Endpoint
 
-if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
 
-    @dataclass_transform(frozen_default=True, kw_only_default=True)
-    class _Value:
-        _fields: ClassVar[tuple[str, ...]]
-
-else:
-
-    class _Value:
-        """A frozen value with the fields that its class annotates, all by keyword.
-
-        By hand, because a dataclass compiles six functions for each class at every import: the events were a fifth
-        of all that importing this library costs (measured, CPython 3.11).
-        """
-
-        _fields: ClassVar[tuple[str, ...]] = ()
-
-        def __init_subclass__(cls) -> None:
-            cls._fields += tuple(cls.__annotations__)
-
-        def __init__(self, **values: Any) -> None:
-            if len(values) != len(self._fields) or not all(name in values for name in self._fields):
-                raise TypeError(f"{type(self).__name__} takes exactly {', '.join(self._fields)}, by keyword")
-            vars(self).update(values)
-
-        def __setattr__(self, name: str, value: object) -> None:
-            raise FrozenInstanceError(f"cannot assign to field {name!r}")
-
-        def __delattr__(self, name: str) -> None:
-            raise FrozenInstanceError(f"cannot delete field {name!r}")
-
-        def __setstate__(self, state: dict[str, Any]) -> None:
-            vars(self).update(state)
-
-        def __eq__(self, other: object) -> bool:
-            return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
-
-        def __hash__(self) -> int:
-            return hash(tuple(getattr(self, name) for name in self._fields))
-
-        def __repr__(self) -> str:
-            return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._fields)})"
-
-
-class Event(_Value):
+class Event(Value):
     """What all events have in common.
 
     Attributes:

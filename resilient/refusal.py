@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import re
 import sys
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from . import signatures
 from ._causes import BUILTINS, DEEPEST, MOST_NODES, behind, chain, is_exception
+from ._values import NamedTuple
 from .endpoint import Endpoint
 from .errors import CircuitOpenError
 from .signatures import LONGEST_TEXT, Kind, together

@@ -40,10 +40,10 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     # The ground. Four rooms import nothing of the house; an event names an endpoint, and an endpoint has its error.
     ("events",),
     ("endpoint",),
-    ("errors", "clock", "_scrub", "_wrapping"),
+    ("errors", "clock", "_scrub", "_values", "_wrapping"),
 )
 TENACITY = {"backoff", "policy", "_recovery"}
-PURE = {"_circuit", "_causes", "backoff", "refusal", "signatures", "errors", "events"}
+PURE = {"_circuit", "_causes", "_values", "backoff", "refusal", "signatures", "errors", "events"}
 """Rooms that decide without doing: no clock, no lock, no I/O, no log."""
 DOING = {"asyncio", "logging", "select", "selectors", "socket", "ssl", "subprocess", "threading", "time"}
 INSIDE_FUNCTIONS = {"_async": {"trio"}}

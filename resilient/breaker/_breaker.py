@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar
 
 from .. import _circuit, clock, events, logs
 from .._circuit import OUTCOMES, Circuit, CircuitState, Outcome, Permit, Rules
 from .._parking import Lot, Waiter
 from .._scrub import describe, scrub
+from .._values import Value
 from .._wrapping import name_of, refuse_unfit, wrap
 from ..backoff import Backoff, seconds
 from ..endpoint import Endpoint
@@ -21,9 +22,10 @@ from ..errors import CircuitOpenError, PolicyError
 from ..events import CallRejected, CircuitChanged, Observer
 from ..logs import log_events
 from ..refusal import is_not_ready, judge, kind_of, turned_away
-from ._settings import check_count, check_counts, check_name
 
 if TYPE_CHECKING:
+    import contextlib
+
     from typing_extensions import Self
 
 P = ParamSpec("P")
@@ -40,7 +42,7 @@ _forked = threading.Lock()
 _DEFAULT_COOLDOWN: Final = Backoff(initial=0.1, maximum=1.0)
 
 
-class CircuitSnapshot(NamedTuple):
+class CircuitSnapshot(Value):
     """A circuit breaker at one moment.
 
     Attributes:
@@ -132,6 +134,8 @@ class CircuitBreaker:
         close_after: int = 1,
         observers: Iterable[Observer] = (log_events,),
     ) -> None:
+        from ._settings import check_count, check_counts, check_name  # only who makes a breaker pays for it
+
         self.name = check_name(name)
         if not isinstance(cooldown, Backoff):
             raise PolicyError(
@@ -157,16 +161,18 @@ class CircuitBreaker:
         self._set(Circuit())
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        # Re-entrant: a signal handler or a finaliser that runs in the middle may use the breaker as well.
+        self._lock = threading.RLock()
         self._lot = Lot()
         self._changes: deque[CircuitChanged] = deque()
         self._telling = False
         self._pid = os.getpid()
 
     def _set(self, circuit: Circuit) -> None:
+        self.sound = None  # first, so that an interrupt in between leaves nobody a permit of another state
         self._circuit = circuit
-        # Closed and without a failure: the one permit for all calls, until something changes. No lock is needed.
-        self.sound = Permit(circuit.epoch) if circuit.state == "closed" and not circuit.failures else None
+        if circuit.state == "closed" and not circuit.failures:
+            self.sound = Permit(circuit.epoch)  # the one for all calls, until something changes: no lock is needed
 
     # What a person sees.
 
@@ -355,6 +361,8 @@ class CircuitBreaker:
         with self._entered():
             circuit, permit = _circuit.admit(self._circuit, self._rules, now)
             woken = self._change_locked(circuit, None)
+            if self.sound is None and circuit.state == "closed" and not circuit.failures:
+                self._set(circuit)
         self._after(woken)
         return permit
 
@@ -483,7 +491,7 @@ class CircuitBreaker:
             woken = self._change_locked(change(self._circuit), None)
         self._after(woken)
 
-    def _entered(self) -> threading.Lock:
+    def _entered(self) -> contextlib.AbstractContextManager[object]:
         self._check_process()
         return self._lock
 
@@ -543,15 +551,18 @@ class CircuitBreaker:
         while self._changes:
             # One thread tells, so that the changes are told in their order; an observer that blocks or calls back
             # keeps nobody else from going on.
-            with self._lock:
-                if self._telling or not self._changes:
-                    return
-                self._telling = True
+            mine = False
             try:
+                with self._lock:
+                    if self._telling or not self._changes:
+                        return
+                    mine = True
+                    self._telling = True
                 while self._changes:
                     logs.tell(self.observers, self._changes.popleft())
             finally:
-                self._telling = False
+                if mine:
+                    self._telling = False
 
 
 def _retry_after(circuit: Circuit, now: float) -> float | None:

@@ -15,7 +15,6 @@ from ..backoff import seconds
 from ..endpoint import Endpoint
 from ..errors import PolicyError
 from ._breaker import CircuitBreaker
-from ._settings import check_count
 
 _LOOK_AT_MOST: Final = 16
 """How many of the oldest breakers are looked at when room is made: to find one that is closed and has nobody parked."""
@@ -42,6 +41,8 @@ class CircuitBreakers:
     def __init__(
         self, *, max_breakers: int = 1024, idle_timeout: float | timedelta | None = 600.0, **settings: Any
     ) -> None:
+        from ._settings import check_count  # only who makes a breaker pays for it
+
         self._most = check_count("max_breakers", max_breakers, "CircuitBreakers")
         self._idle: float | None = None
         if idle_timeout is not None:

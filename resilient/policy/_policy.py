@@ -7,7 +7,6 @@ import os
 import random
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import tenacity
 from tenacity.stop import stop_any
 
 from .. import logs
+from .._values import Frozen, frozen
 from ..backoff import Backoff, seconds
 from ..errors import PolicyError
 from ..events import Observer
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Policy:
+@frozen
+class Policy(Frozen):
     """When to try again, how long to wait, and when to give up.
 
     Frozen; compares and hashes by value (parts that are not ours by identity); pickles.
@@ -59,52 +59,49 @@ class Policy:
 
     attempts: int | None = None
     deadline: float | None = 60.0
-    backoff: WaitStrategy = Backoff()  # noqa: RUF009  # a frozen value
-    retry: RetryStrategy = retry_if_refused()  # noqa: RUF009  # a frozen value
+    backoff: WaitStrategy = Backoff()  # a frozen value
+    retry: RetryStrategy = retry_if_refused()  # a frozen value
     stop: StopStrategy | None = None
     observers: tuple[Observer, ...] = (log_events,)
     name: str | None = None
 
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            attempts: int | None = None,
-            deadline: float | timedelta | None = 60.0,
-            backoff: WaitStrategy = ...,
-            retry: RetryStrategy = ...,
-            stop: StopStrategy | None = None,
-            observers: Iterable[Observer] = ...,
-            name: str | None = None,
-        ) -> None: ...
-
-    def __post_init__(self) -> None:
-        if self.attempts is not None:
-            if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
-                raise PolicyError(f"Policy.attempts must be a whole number or None, not {self.attempts!r}")
-            if self.attempts < 1:
-                raise PolicyError(
-                    f"Policy.attempts must be at least 1 (the first call is attempt 1), not {self.attempts!r}"
-                )
-        if self.deadline is not None:
-            deadline = seconds("Policy.deadline", self.deadline)
+    def __init__(
+        self,
+        *,
+        attempts: int | None = None,
+        deadline: float | timedelta | None = 60.0,
+        backoff: WaitStrategy = Backoff(),  # noqa: B008  # a frozen value
+        retry: RetryStrategy = retry_if_refused(),  # noqa: B008  # a frozen value
+        stop: StopStrategy | None = None,
+        observers: Iterable[Observer] = (log_events,),
+        name: str | None = None,
+    ) -> None:
+        if attempts is not None:
+            if isinstance(attempts, bool) or not isinstance(attempts, int):
+                raise PolicyError(f"Policy.attempts must be a whole number or None, not {attempts!r}")
+            if attempts < 1:
+                raise PolicyError(f"Policy.attempts must be at least 1 (the first call is attempt 1), not {attempts!r}")
+        if deadline is not None:
+            given, deadline = deadline, seconds("Policy.deadline", deadline)
             if deadline <= 0:
-                raise PolicyError(f"Policy.deadline must be greater than 0 seconds, not {self.deadline!r}")
-            object.__setattr__(self, "deadline", deadline)
-        for field, part, ours in (
-            ("backoff", self.backoff, Backoff),
-            ("retry", self.retry, RetryIf),
-            ("stop", self.stop, type(None)),
-        ):
+                raise PolicyError(f"Policy.deadline must be greater than 0 seconds, not {given!r}")
+        for field, part, ours in (("backoff", backoff, Backoff), ("retry", retry, RetryIf), ("stop", stop, type(None))):
             if type(part) is not ours:
                 from ._checks import check_strategy  # only who brings a strategy of theirs pays for it
 
                 check_strategy(field, part)
-        observers = logs.check_observers("Policy.observers", self.observers)
-        object.__setattr__(self, "observers", observers)
-        if self.name is not None and (not isinstance(self.name, str) or not self.name):
-            raise PolicyError(f"Policy.name must be a non-empty text or None, not {self.name!r}")
+        observers = logs.check_observers("Policy.observers", observers)
+        if name is not None and (not isinstance(name, str) or not name):
+            raise PolicyError(f"Policy.name must be a non-empty text or None, not {name!r}")
+        self._put(
+            attempts=attempts,
+            deadline=deadline,
+            backoff=backoff,
+            retry=retry,
+            stop=stop,
+            observers=observers,
+            name=name,
+        )
 
     @classmethod
     def startup(cls) -> Policy:
@@ -123,11 +120,12 @@ class Policy:
 
     def replace(self, **changes: Any) -> Policy:
         """Return a copy with some fields changed, checked anew."""
-        unknown = changes.keys() - {field.name for field in fields(self)}
+        unknown = changes.keys() - set(self._names())
         if unknown:
-            names = ", ".join(field.name for field in fields(self))
+            names = ", ".join(self._names())
             raise PolicyError(f"Policy has no field {', '.join(sorted(unknown))}; it has {names}")
-        return replace(self, **changes)
+        values = {name: getattr(self, name) for name in self._names()}
+        return Policy(**{**values, **changes})
 
     @classmethod
     def parse(cls, text: str) -> Policy:
@@ -250,7 +248,7 @@ class Policy:
 
     def __repr__(self) -> str:
         unlimited = self.attempts is None and self.deadline is None and self.stop is None
-        values = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names())
         return f"Policy({'no limit, ' if unlimited else ''}{values})"
 
 

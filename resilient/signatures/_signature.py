@@ -10,9 +10,10 @@ import errno
 import os
 import re
 from collections.abc import Iterable
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from .._causes import package
+from .._values import NamedTuple
 
 Kind: TypeAlias = Literal["refused", "not_ready", "unresolved", "unreachable", "hopeless", "other"]
 """What an error says of its endpoint. "other" is a signature's own word that it is none of the rest."""
