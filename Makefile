@@ -9,7 +9,7 @@ PY := .venv/bin/python
 TYPED := resilient $(wildcard tests/typing)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-all bench docs format clean
+.PHONY: help demo test check test-all bench mutants docs format clean
 .NOTPARALLEL:
 unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 
@@ -18,7 +18,8 @@ help:
 	@echo 'make test      the tests; ARGS="…" goes to pytest'
 	@echo 'make check     lint, format, types (mypy, pyright)'
 	@echo 'make test-all  the tests on every CPython 3.10-3.13 found here, with oldest and newest tenacity'
-	@echo 'make bench     the benchmarks'
+	@echo 'make bench     the benchmarks; ARGS="outage" for the long one'
+	@echo 'make mutants   do the tests notice a wrong line? ARGS="_circuit" for one module; takes long'
 	@echo 'make docs      the manual, in docs/_build/html'
 	@echo 'make format    put the code in order'
 	@echo 'make clean     remove everything that was made here'
@@ -50,6 +51,10 @@ test-all:
 bench:
 	@$(SETUP) .venv bench -e . --group bench
 	@$(PY) -m benchmarks $(ARGS)
+
+mutants:
+	@$(SETUP) .venv dev -e . --group dev
+	@$(PY) -m mutants $(ARGS)
 
 docs:
 	@$(SETUP) .venv docs -e . --group docs
