@@ -30,12 +30,14 @@ from test_floor_plan import STOREYS
 
 import resilient
 import resilient.testing
-from resilient import Endpoint, Policy, RetriesExhausted, TargetError
+from resilient import CircuitChanged, Endpoint, Policy, RetriesExhausted, TargetError
+from resilient._circuit import OUTCOMES, TRANSITIONS
 from resilient.testing import LateServer, fake_clock, recorded_events, refused_port
 
 SERVERS_REQUIRED = os.environ.get("RESILIENT_REQUIRE_SERVERS") == "1"
 CONNECT_FUNCTIONS = "docs/how-to/connect-functions.md"
 TUTORIAL = "docs/tutorial.md"
+CIRCUIT_BREAKER = "docs/how-to/circuit-breaker.md"
 
 # Running the pages
 
@@ -350,7 +352,7 @@ def test_every_public_name_has_its_section_and_its_line_in_the_index() -> None:
 
 def _parameters(thing: Any) -> dict[str, Any]:
     """Names and defaults of what can be given by name."""
-    if isinstance(thing, type) and issubclass(thing, resilient.Event):
+    if isinstance(thing, type) and hasattr(thing, "_fields"):
         return dict.fromkeys(thing._fields, dataclasses.MISSING)
     if dataclasses.is_dataclass(thing):
         return {field.name: field.default for field in dataclasses.fields(thing)}
@@ -394,6 +396,9 @@ def test_tables_of_fields_and_parameters_are_whole_and_their_defaults_true(name:
         assert not defaults, f"{name} has defaults and its table has none"
         return
     for cell, (parameter, default) in zip(table.column("default"), expected.items(), strict=True):
+        if default is inspect.Parameter.empty:
+            assert cell == "none", f"{name}.{parameter} has no default, and the page says {cell}"
+            continue
         assert _evaluated(code(cell)) == default, f"{name}.{parameter} is {default!r}, and the page says {cell}"
 
 
@@ -489,7 +494,29 @@ EVENTS: dict[str, dict[str, Any]] = {
     },
     "CallRecovered": {},
     "RetriesExhausted": {"kind": "refused", "error_type": "E", "error_text": "t", "reason": "deadline 60 s"},
+    "CallParked": {
+        "breaker": "db",
+        "parked": 1,
+        "kind": "refused",
+        "error_type": "E",
+        "error_text": "t",
+        "deadline": 60.0,
+    },
+    "CallRejected": {"breaker": "db", "state": "open", "retry_after": None, "error_text": "t"},
+    "CircuitChanged": {"breaker": "db", "epoch": 1, "cooldown": 0.1, "error_text": "t"},
 }
+
+
+def _told(told: str) -> dict[str, Any]:
+    """The fields that a row of the table of levels tells apart."""
+    name, *words = re.findall(r"`([^`]+)`", told)
+    if name in ("RetryScheduled", "CallParked"):
+        return {"heartbeat": "without" not in told}
+    if name == "CircuitChanged":
+        previous, state = next((before, after) for (before, word), after in TRANSITIONS.items() if word == words[0])
+        openings = 2 if told.endswith(" again") else 1
+        return {"reason": words[0], "previous": previous, "state": state, "openings": openings}
+    return {}
 
 
 def test_log_records_have_the_levels_and_fields_of_the_tables(caplog: pytest.LogCaptureFixture) -> None:
@@ -499,13 +526,28 @@ def test_log_records_have_the_levels_and_fields_of_the_tables(caplog: pytest.Log
     with caplog.at_level(logging.DEBUG, logger="resilient"):
         for told, level in levels.rows:
             name = code(told.partition(" ")[0])
-            heartbeat = {"heartbeat": "without" not in told} if name == "RetryScheduled" else {}
             caplog.clear()
-            resilient.log_events(getattr(resilient, name)(**common, **EVENTS[name], **heartbeat))
+            resilient.log_events(getattr(resilient, name)(**common, **EVENTS[name], **_told(told)))
+            if level == "none":
+                assert not caplog.records
+                continue
             record = caplog.records[0]
             assert record.levelname == level
             wanted = {code(field) for field, events in fields.rows if events.startswith("all") or name in events}
             assert {key for key in vars(record) if key.startswith("resilient_")} == wanted
+
+
+def test_every_event_has_its_level_in_the_table() -> None:
+    """And of a circuit's changes, every one of them."""
+    rows = section("`log_events`").tables[0].column("event")
+    events = {name for name in PUBLIC if isinstance(thing := getattr(resilient, name), type) and thing in _events()}
+    assert {re.findall(r"`([^`]+)`", row)[0] for row in rows} == events
+    changes = [re.findall(r"`([^`]+)`", row)[1] for row in rows if row.startswith("`CircuitChanged`")]
+    assert set(changes) == {word for _, word in TRANSITIONS}
+
+
+def _events() -> set[type]:
+    return set(resilient.Event.__subclasses__())
 
 
 def test_the_page_on_judging_names_what_the_judge_knows() -> None:
@@ -554,6 +596,42 @@ def test_the_floor_plan_in_the_manual_is_the_one_that_is_tested() -> None:
     table = section("The floor plan", page="docs/explanation/how-it-decides.md").tables[0]
     rows = [tuple(name.strip("/") for name in re.findall(r"`([^`]+)`", cell)) for cell in table.column("modules")]
     assert rows == list(STOREYS)
+
+
+# The circuit breaker
+
+EDGE = re.compile(r"(\S+) +--([a-z ]+)--> +(\S+)")
+
+
+def _is_diagram(block: Block) -> bool:
+    return block.page == CIRCUIT_BREAKER and block.language == "text" and "-->" in block.text
+
+
+def test_the_diagram_of_the_circuit_has_every_edge_and_no_other() -> None:
+    diagrams = [block for block in BY_NAME[CIRCUIT_BREAKER].blocks if _is_diagram(block)]
+    assert len(diagrams) == 1
+    drawn = [EDGE.fullmatch(line) for line in diagrams[0].text.splitlines() if line]
+    assert None not in drawn, "a line of the diagram is no edge"
+    edges = [((edge[1], edge[2]), edge[3]) for edge in drawn if edge is not None]
+    assert len(edges) == len(TRANSITIONS)
+    assert dict(edges) == dict(TRANSITIONS)
+
+
+def test_states_outcomes_and_reasons_are_all_on_the_pages() -> None:
+    states = section("States").tables[0].column("state")
+    assert states == list(dict.fromkeys(state for state, _ in TRANSITIONS))
+    assert [code(cell).strip('"') for cell in section("Outcomes").tables[0].column("outcome")] == list(OUTCOMES)
+    reasons = section(f"`{CircuitChanged.__name__}`").text
+    for _, word in TRANSITIONS:
+        assert f'`"{word}"`' in reasons
+
+
+def test_the_settings_of_a_breaker_have_the_same_defaults_on_both_pages() -> None:
+    short = section("Defaults", page=CIRCUIT_BREAKER).tables[0]
+    whole = section("`CircuitBreaker`").tables[0]
+    defaults = dict(zip(whole.column("parameter"), whole.column("default"), strict=True))
+    del defaults["`name`"]
+    assert dict(zip(short.column("setting"), short.column("default"), strict=True)) == defaults
 
 
 # Links, commands, settings of Sphinx
@@ -624,7 +702,7 @@ def test_commands_on_the_pages_exist() -> None:
 def test_texts_of_policies_in_plain_blocks_can_be_read() -> None:
     for page in PAGES:
         for block in page.blocks:
-            if block.language == "text" and "output" not in block.marks:
+            if block.language == "text" and "output" not in block.marks and not _is_diagram(block):
                 assert Policy.parse(block.text)
 
 
@@ -647,4 +725,4 @@ def test_the_changelog_has_a_place_for_what_is_not_released() -> None:
 
 def test_the_glossary_is_in_order() -> None:
     words = [part.title.lower() for part in BY_NAME["docs/glossary.md"].sections if part.level == 2]
-    assert words[:-1] == sorted(words[:-1])
+    assert words == sorted(words)

@@ -18,8 +18,7 @@ from typing import Any, get_origin
 import pytest
 
 import resilient
-from resilient import Endpoint, PolicyError, TargetError, testing
-from resilient.errors import CircuitOpenError
+from resilient import CircuitOpenError, Endpoint, PolicyError, TargetError, testing
 
 PUBLIC = {name: getattr(resilient, name) for name in resilient.__all__}
 # Python 3.10 takes `Callable[[Event], None]` for a class.
@@ -49,6 +48,8 @@ def test_all_is_whole() -> None:
         *["is_refused", "is_not_ready", "is_unresolved", "is_unreachable", "is_hopeless", "find_refusal"],
         *["retry_if_refused", "retry_if_not_ready", "retry_if_unresolved", "retry_if_unreachable"],
         *["log_events", "log_before_sleep", "__version__"],
+        *["CircuitBreaker", "CircuitBreakers", "CircuitSnapshot", "CircuitOpenError", "Permit"],
+        *["CallParked", "CallRejected", "CircuitChanged"],
     ],
 )
 def test_a_promised_name_is_there(name: str) -> None:
@@ -193,6 +194,21 @@ def events() -> list[resilient.Event]:
         resilient.RetryScheduled(**common, **error, delay=0.1, attempts=None, deadline=60.0, heartbeat=True),
         resilient.CallRecovered(**common),
         resilient.RetriesExhausted(**common, **error, reason="deadline 60 s"),
+        resilient.CallParked(**common, **error, breaker="db", parked=3, deadline=60.0, heartbeat=True),
+        resilient.CallRejected(
+            **common, breaker="db", state="open", retry_after=0.5, error_text="[Errno 111] Connection refused"
+        ),
+        resilient.CircuitChanged(
+            **common,
+            breaker="db",
+            state="open",
+            previous="closed",
+            epoch=1,
+            reason="tripped",
+            cooldown=0.1,
+            openings=1,
+            error_text="[Errno 111] Connection refused",
+        ),
     ]
 
 

@@ -76,7 +76,7 @@ class Plan:
             self.call,
             lambda _, *args, **kwargs: ask(*args, **kwargs),
             self.cancellation,
-            self.breakers or self.breaker,
+            self.breaker if self.breakers is None else self.breakers,  # empty ones are false
         )
 
     def ask_for_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Endpoint | None:

@@ -35,6 +35,8 @@ HEADROOM: Final = 40
 HEARTBEAT: Final = 10.0
 """Seconds between two retries of one call that a quiet log shows."""
 
+_CIRCUIT_OPEN: Final = f"{CircuitOpenError.__module__}.{CircuitOpenError.__qualname__}"
+
 _latest_end = float("-inf")
 """When a call last gave up, anywhere in the process: most failing attempts need not look for a mark at all."""
 
@@ -123,9 +125,11 @@ class Recovery:
         if not isinstance(answer, str):
             return answer
         error = breaker.rejection()
-        self._frame = sys._getframe(1)
-        self._give_up(error, answer)
-        self.over, self._frame = True, None
+        if clock.patience:
+            self._frame = sys._getframe(1)
+            self._give_up(error, answer)
+            self._frame = None
+        self.over = True
         raise error
 
     def leave(self) -> None:
@@ -410,7 +414,7 @@ class Recovery:
 
     def _tell_parked(self, breaker: CircuitBreaker, now: float, heartbeat: bool) -> None:
         plan, error = self._plan, self._held
-        kind, text, name = None, breaker.last_error or "", "resilient.CircuitOpenError"
+        kind, text, name = None, breaker.last_error or "", _CIRCUIT_OPEN
         if error is not None:
             kind, evidence = judge(error)
             text, name = describe(evidence), type_name(error)

@@ -6,15 +6,17 @@ import contextlib
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from datetime import timedelta
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import clock
-from ..backoff import seconds
+from ..backoff import Backoff, seconds
 from ..endpoint import Endpoint
 from ..errors import PolicyError
-from ._breaker import CircuitBreaker
+from ..events import Observer
+from ._breaker import CircuitBreaker, CircuitSnapshot, Counts
 
 _LOOK_AT_MOST: Final = 16
 """How many of the oldest breakers are looked at when room is made: to find one that is closed and has nobody parked."""
@@ -38,28 +40,56 @@ class CircuitBreakers:
 
     __slots__ = ("_breakers", "_idle", "_lock", "_most", "_pid", "_settings")
 
-    def __init__(
-        self, *, max_breakers: int = 1024, idle_timeout: float | timedelta | None = 600.0, **settings: Any
-    ) -> None:
-        from ._settings import check_count  # only who makes a breaker pays for it
+    if TYPE_CHECKING:
 
-        self._most = check_count("max_breakers", max_breakers, "CircuitBreakers")
-        self._idle: float | None = None
-        if idle_timeout is not None:
-            self._idle = seconds("CircuitBreakers.idle_timeout", idle_timeout)
-            if self._idle <= 0:
-                raise PolicyError(f"CircuitBreakers.idle_timeout must be greater than 0 seconds, not {idle_timeout!r}")
-        if "name" in settings:
-            raise PolicyError("CircuitBreakers.name is not a setting: each breaker is named after its endpoint")
-        try:
-            CircuitBreaker("checked", **settings)
-        except TypeError:
-            known = "trip_after, cooldown, probe_timeout, counts, close_after, observers, max_breakers, idle_timeout"
-            raise PolicyError(f"CircuitBreakers has no setting {', '.join(settings)}; it has {known}") from None
-        self._settings = settings
-        self._breakers: OrderedDict[Endpoint, CircuitBreaker] = OrderedDict()
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
+        def __init__(
+            self,
+            *,
+            max_breakers: int = 1024,
+            idle_timeout: float | timedelta | None = 600.0,
+            trip_after: int = 5,
+            cooldown: Backoff = ...,
+            probe_timeout: float | timedelta = 30.0,
+            counts: Counts = ...,
+            close_after: int = 1,
+            observers: Iterable[Observer] = ...,
+        ) -> None: ...
+
+    else:
+
+        def __init__(
+            self, *, max_breakers: int = 1024, idle_timeout: float | timedelta | None = 600.0, **settings: Any
+        ) -> None:
+            from ._settings import check_count  # only who makes a breaker pays for it
+
+            self._most = check_count("max_breakers", max_breakers, "CircuitBreakers")
+            self._idle: float | None = None
+            if idle_timeout is not None:
+                self._idle = seconds("CircuitBreakers.idle_timeout", idle_timeout)
+                if self._idle <= 0:
+                    raise PolicyError(
+                        f"CircuitBreakers.idle_timeout must be greater than 0 seconds, not {idle_timeout!r}"
+                    )
+            if "name" in settings:
+                raise PolicyError("CircuitBreakers.name is not a setting: each breaker is named after its endpoint")
+            try:
+                CircuitBreaker("checked", **settings)
+            except TypeError:
+                known = (
+                    "trip_after, cooldown, probe_timeout, counts, close_after, observers, max_breakers, idle_timeout"
+                )
+                raise PolicyError(f"CircuitBreakers has no setting {', '.join(settings)}; it has {known}") from None
+            self._settings = settings
+            self._breakers: OrderedDict[Endpoint, CircuitBreaker] = OrderedDict()
+            self._lock = threading.Lock()
+            self._pid = os.getpid()
+
+    _settings: dict[str, Any]
+    _breakers: OrderedDict[Endpoint, CircuitBreaker]
+    _idle: float | None
+    _most: int
+    _lock: threading.Lock
+    _pid: int
 
     def __getitem__(self, key: str | Endpoint) -> CircuitBreaker:
         """Return the breaker of an endpoint, made if there is none.
@@ -91,7 +121,7 @@ class CircuitBreakers:
     def __reduce__(self) -> Any:
         raise TypeError("CircuitBreakers belong to one process and cannot be pickled: make them in each process")
 
-    def snapshot(self) -> list[Any]:
+    def snapshot(self) -> list[CircuitSnapshot]:
         """Return a `CircuitSnapshot` of each breaker there is."""
         return [breaker.snapshot() for breaker in list(self._breakers.values())]
 

@@ -20,11 +20,19 @@ import resilient
 from resilient import (
     Attempt,
     Backoff,
+    CallParked,
     CallRecovered,
+    CallRejected,
     Cancellation,
+    CircuitBreaker,
+    CircuitBreakers,
+    CircuitChanged,
+    CircuitOpenError,
+    CircuitSnapshot,
     Endpoint,
     Event,
     Observer,
+    Permit,
     Policy,
     RetriesExhausted,
     RetryScheduled,
@@ -335,6 +343,14 @@ def observe(event: Event) -> None:
         assert_type(event.reason, str)
     if isinstance(event, CallRecovered):
         assert_type(event.target, Endpoint | None)
+    if isinstance(event, CallParked):
+        assert_type(event.parked, int)
+        assert_type(event.heartbeat, bool)
+    if isinstance(event, CallRejected):
+        assert_type(event.retry_after, float | None)
+    if isinstance(event, CircuitChanged):
+        assert_type(event.epoch, int)
+        assert_type(event.cooldown, float)
     event.attempt = 3  # type: ignore[misc]
 
 
@@ -386,6 +402,208 @@ assert_type(policy.retrying(), tenacity.Retrying)
 assert_type(Backoff().maximum, float)
 assert_type(Backoff().jitter, Literal["none", "full", "equal", "decorrelated"])
 assert_type(Backoff().high(3), float)
+
+
+# Circuit breakers.
+
+breaker = CircuitBreaker("db")
+breakers = CircuitBreakers()
+CircuitBreaker(
+    "db",
+    trip_after=3,
+    cooldown=Backoff(initial=0.05, maximum=0.25),
+    probe_timeout=timedelta(seconds=5),
+    counts=is_refused,
+    close_after=2,
+    observers=[observe, log_events],
+)
+CircuitBreaker("db", counts=ConnectionRefusedError)
+CircuitBreaker("db", counts=(ConnectionRefusedError, ConnectionResetError))
+CircuitBreakers(max_breakers=10, idle_timeout=None, trip_after=3)
+CircuitBreakers(max_breakers=10, idle_timeout=timedelta(minutes=5))
+CircuitBreaker()  # type: ignore[call-arg]
+CircuitBreaker("db", 3)  # type: ignore[call-arg]
+CircuitBreaker("db", trip_after="3")  # type: ignore[arg-type]
+CircuitBreaker("db", cooldown=1.0)  # type: ignore[arg-type]
+CircuitBreaker("db", counts="refused")  # type: ignore[arg-type]
+CircuitBreaker("db", observers=observe)  # type: ignore[arg-type]
+CircuitBreaker("db", tries=3)  # type: ignore[call-arg]
+CircuitBreakers(max_breakers="10")  # type: ignore[arg-type]
+
+assert_type(breakers["db:5432"], CircuitBreaker)
+assert_type(breakers[Endpoint.parse("db:5432")], CircuitBreaker)
+assert_type(len(breakers), int)
+assert_type("db:5432" in breakers, bool)
+breakers[5432]  # type: ignore[index]
+
+
+@retry_on_refused(policy=Policy.request(), breaker=breaker)
+def connect_shared(host: str, port: int = 5432, *, timeout: float | None = None) -> Connection:
+    return Connection()
+
+
+@retry_on_refused(breaker=breakers, target=target_of)
+async def open_each(host: str, port: int) -> Connection:
+    return Connection()
+
+
+exact = connect_shared
+assert_type(connect_shared("db"), Connection)
+connect_shared(5432)  # type: ignore[arg-type]
+assert_type(retry_on_refused(connect, breaker=breaker)("db"), Connection)
+retry_on_refused(breaker="db")  # type: ignore[call-overload]
+retry_on_refused(connect, breaker=CircuitBreaker)  # type: ignore[call-overload]
+
+
+async def use_open_each() -> None:
+    assert_type(await open_each("db", 5432), Connection)
+    await open_each("db")  # type: ignore[call-arg]
+
+
+def use_block_behind_a_breaker() -> None:
+    for attempt in attempts(breaker=breaker):
+        with attempt:
+            connect("db")
+    for attempt in attempts(breaker=breakers, target="db:5432"):
+        assert_type(attempt, Attempt)
+        with attempt:
+            connect("db")
+    attempts(breaker="db")  # type: ignore[arg-type]
+
+
+# A breaker as a decorator keeps the signature as well, of functions, coroutine functions and methods, on either side.
+
+
+@breaker
+def ask(key: str, limit: int = 10, *, fresh: bool = False) -> list[str]:
+    return [key]
+
+
+@breaker
+async def ask_later(key: str, limit: int = 10) -> list[str]:
+    return [key]
+
+
+@retry_on_refused
+@breaker
+def ask_again(key: str, limit: int = 10) -> list[str]:
+    return [key]
+
+
+class Protected:
+    @breaker
+    def ask(self, key: str) -> str:
+        return key
+
+    @breaker
+    async def ask_later(self, key: str) -> str:
+        return key
+
+    @classmethod
+    @breaker
+    def make(cls, host: str) -> Protected:
+        return cls()
+
+    @staticmethod
+    @breaker
+    def probe(host: str) -> bool:
+        return True
+
+    @breaker
+    @classmethod
+    def make_outside(cls, host: str) -> Protected:
+        return cls()
+
+    @breaker
+    @staticmethod
+    def probe_outside(host: str) -> bool:
+        return True
+
+
+class Asks(Protocol):
+    def __call__(self, key: str, limit: int = ..., *, fresh: bool = ...) -> list[str]: ...
+
+
+asks: Asks = ask
+assert_type(ask("a", limit=3), list[str])
+assert_type(ask_again("a", 3), list[str])
+assert_type(Protected().ask("a"), str)
+assert_type(Protected.make("db"), Protected)
+assert_type(Protected.probe("db"), bool)
+assert_type(Protected().make_outside("db"), Protected)
+assert_type(Protected().probe_outside("db"), bool)
+assert_type(breaker(first)([1]), int)
+assert_type(breaker(Client)("db", port=1), Client)
+assert_type(breaker(Connector())("db"), Connection)
+ask(3)  # type: ignore[arg-type]
+ask()  # type: ignore[call-arg]
+ask("a", limt=3)  # type: ignore[call-arg]
+ask_again(3)  # type: ignore[arg-type]
+Protected().ask(3)  # type: ignore[arg-type]
+Protected.probe(3)  # type: ignore[arg-type]
+Protected.make_outside(3)  # type: ignore[arg-type]
+Protected.probe_outside(3)  # type: ignore[arg-type]
+breaker(3)  # type: ignore[arg-type]
+
+
+async def use_protected() -> None:
+    assert_type(await ask_later("a", limit=3), list[str])
+    assert_type(await Protected().ask_later("a"), str)
+    pending: Coroutine[Any, Any, list[str]] = ask_later("a")
+    assert_type(await pending, list[str])
+    await ask_later(3)  # type: ignore[arg-type]
+    await ask_later()  # type: ignore[call-arg]
+
+
+# Round a call, round a block, in two steps.
+
+assert_type(breaker.call(connect, "db", timeout=1.0), Connection)
+assert_type(breaker.call(first, [1]), int)
+breaker.call(connect, 5432)  # type: ignore[arg-type]
+breaker.call(connect)  # type: ignore[call-arg]
+breaker.call("connect")  # type: ignore[arg-type]
+
+with breaker as entered_breaker:
+    assert_type(entered_breaker, CircuitBreaker)
+
+
+async def use_breaker() -> None:
+    assert_type(await breaker.acall(open_connection, "db", port=1), Connection)
+    await breaker.acall(open_connection, 5432)  # type: ignore[arg-type]
+    await breaker.acall(connect, "db")  # type: ignore[arg-type]
+    async with breaker as entered:
+        assert_type(entered, CircuitBreaker)
+
+
+permit = breaker.admit()
+assert_type(permit, Permit)
+assert_type(permit.epoch, int)
+assert_type(permit.probe, bool)
+assert_type(permit.lease, int)
+assert_type(breaker.settle(permit, "success"), bool)
+breaker.settle(permit, "neutral")
+breaker.settle(permit, ConnectionRefusedError())
+breaker.settle(permit, "fine")  # type: ignore[arg-type]
+breaker.settle("permit", "success")  # type: ignore[arg-type]
+breaker.settle(permit)  # type: ignore[call-arg]
+
+snapshot = breaker.snapshot()
+assert_type(snapshot, CircuitSnapshot)
+assert_type(snapshot.failures, int)
+assert_type(snapshot.retry_after, float | None)
+assert_type(snapshot.last_error, str | None)
+state: Literal["closed", "open", "half-open", "isolated"] = breaker.state
+state = snapshot.state
+breaker.state = "open"  # type: ignore[misc]
+snapshot.failures = 3  # type: ignore[misc]
+
+
+def handle(error: CircuitOpenError) -> None:
+    refused: ConnectionRefusedError = error
+    assert_type(error.breaker, str)
+    assert_type(error.retry_after, float | None)
+    assert_type(error.last_error, str | None)
+    raise refused
 
 
 # Judging.
