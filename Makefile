@@ -14,7 +14,7 @@ TYPED := resilient $(wildcard tests/typing)
 unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 
 help:
-	@echo 'make demo      see it work: real servers, about 12 seconds'
+	@echo 'make demo      see it work: real servers, about 16 seconds'
 	@echo 'make test      the tests; ARGS="…" goes to pytest'
 	@echo 'make check     lint, format, types (mypy, pyright)'
 	@echo 'make test-all  the tests on every CPython 3.10-3.13 found here, with oldest and newest tenacity'

@@ -1,17 +1,23 @@
-"""The servers that the demo and the other tests stand on: they start, die, and come back on the same port."""
+"""The servers that the demo and the other tests stand on: they start, die, and come back on the same port.
+
+And the demo itself, which must fail where it does not keep a promise.
+"""
 
 from __future__ import annotations
 
 import errno
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,7 +26,12 @@ from conftest import requires
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from resilient import CallRecovered
+from resilient.cli import demo
+from resilient.cli._crowd import CALLERS, Crowd
 from resilient.cli._servers import LocalServer, PostgresServer, ServerError, ValkeyServer
+from resilient.cli._stage import Act, Screen
+from resilient.testing import FakeClock
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -229,3 +240,156 @@ def test_postgres_runs_under_root_out_of_a_folder_others_may_not_enter(postgres:
     process = Path(f"/proc/{postgres.pid}")
     assert process.stat().st_uid != 0
     assert process.joinpath("exe").readlink().is_relative_to(process.joinpath("cwd").readlink().parent)
+
+
+# The demo.
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorter outages, and no pauses for a reader."""
+    for name, seconds in (("VALKEY_LATE", 0.2), ("POSTGRES_LATE", 0.4), ("POSTGRES_DOWN", 0.2), ("VALKEY_DOWN", 0.6)):
+        monkeypatch.setattr(demo, name, seconds)
+    monkeypatch.setattr(demo, "PAUSE", 0.0)
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_demo_keeps_its_promises(capfd: pytest.CaptureFixture[str]) -> None:
+    """All of them, on a screen of 80 columns."""
+    status = demo.run([])
+    out, err = capfd.readouterr()
+    assert (status, err) == (0, ""), out
+    assert "Not as promised" not in out
+    assert [line for line in out.splitlines() if len(line) > 80] == []
+    assert "\033" not in out
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_demo_fails_where_the_breaker_does_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    connector = demo.worker_connector
+    monkeypatch.setattr(demo, "worker_connector", lambda port, policy, _, wire: connector(port, policy, None, wire))
+    status = demo.run([])
+    out, _ = capfd.readouterr()
+    assert status == 1
+    assert "Not as promised: breaker: its circuit did not open" in out
+    assert "All of it happened" not in out
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_demo_counts_every_connect_that_its_crowds_make(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted a second time, at the socket."""
+    valkey.restart()
+    connects: list[Any] = []
+    connect = socket.socket.connect
+
+    def counted(self: socket.socket, address: Any) -> None:
+        connects.append(address)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", counted)
+    crowds = demo.twelve_callers(Screen(), valkey)
+    assert demo.comparison(crowds) == []
+    assert len(connects) == sum(crowd.wire.dials for crowd in crowds)
+    assert [crowd.wire.dials - crowd.wire.refused for crowd in crowds] == [CALLERS, CALLERS]
+
+
+@pytest.fixture
+def crowd(valkey: ValkeyServer) -> Crowd:
+    """Behind a breaker, with every promise kept."""
+    crowd = Crowd(name="breaker", server=valkey, act=Act(Screen()), guarded=True)
+    crowd.circuit += ["open", "half-open", "closed"]
+    crowd.gaps += [0.1] * CALLERS
+    crowd.recovered += [recovery(2)] * CALLERS
+    crowd.wire.dials, crowd.wire.refused = 2 * CALLERS, CALLERS
+    crowd.wire.most, crowd.wire.parked = 1, [11, 10, 8, 4, 0]
+    return crowd
+
+
+def recovery(attempt: int) -> CallRecovered:
+    return CallRecovered(call="connect", policy=None, target=None, attempt=attempt, elapsed=1.0)
+
+
+def break_circuit(crowd: Crowd) -> None:
+    assert crowd.breaker is not None
+    crowd.breaker.isolate()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda crowd: setattr(crowd.wire, "most", 2), "2 connects were made at one time, not 1"),
+        (lambda crowd: setattr(crowd.wire, "most", 0), "0 connects were made at one time, not 1"),
+        (lambda crowd: setattr(crowd.wire, "parked", [11, 0]), "let out all at once"),
+        (lambda crowd: setattr(crowd.wire, "dials", 25), "24 attempts were reported, and 25 connects made"),
+        (lambda crowd: crowd.recovered.pop(), "12 calls recovered, and 11 recoveries were reported"),
+        (lambda crowd: (crowd.gaps.pop(), crowd.recovered.pop()), "1 calls did not end within"),
+        (lambda crowd: crowd.enter(0.0, OSError("no route")), "a call failed with OSError: no route"),
+        (lambda crowd: crowd.circuit.clear(), "its circuit did not open"),
+        (break_circuit, "its circuit is isolated in the end"),
+    ],
+)
+def test_a_promise_that_a_crowd_breaks_is_named(crowd: Crowd, spoil: Callable[[Crowd], object], said: str) -> None:
+    assert crowd.failings() == []
+    spoil(crowd)
+    assert any(said in failing for failing in crowd.failings()), crowd.failings()
+
+
+def test_a_breaker_that_spares_nothing_is_named(crowd: Crowd, valkey: ValkeyServer) -> None:
+    alone = Crowd(name="no breaker", server=valkey, act=crowd.act, guarded=False)
+    alone.gaps, alone.recovered, alone.wire.dials = crowd.gaps, crowd.recovered, 2 * CALLERS
+    alone.wire.refused = CALLERS + 1
+    assert demo.comparison([crowd, alone]) == []
+    alone.wire.refused = CALLERS
+    assert demo.comparison([crowd, alone]) == ["12 connects were refused with the breaker, 12 without"]
+
+
+@pytest.mark.parametrize(("waited", "opened", "most"), [(True, True, 2), (False, True, 0), (True, False, 0)])
+def test_connects_at_one_time_are_those_that_waited_for_an_open_circuit(
+    waited: bool, opened: bool, most: int, valkey: ValkeyServer
+) -> None:
+    """Two at once; one that began while the circuit was closed, or had not to wait, found the server dead."""
+    crowd = Crowd(name="breaker", server=valkey, act=Act(Screen()), guarded=True)
+    if opened:
+        break_circuit(crowd)
+    both = threading.Barrier(2, timeout=5)
+
+    def dial() -> None:
+        if waited:
+            crowd.wire.waited()
+        with crowd.wire:
+            both.wait()
+        both.wait()
+        with pytest.raises(ConnectionRefusedError), crowd.wire:
+            raise ConnectionRefusedError
+
+    threads = [threading.Thread(target=dial) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert crowd.wire.most == most
+    assert (crowd.wire.dials, crowd.wire.refused) == (4, 2)
+    assert not both.broken
+
+
+def test_a_crowd_tells_of_its_circuit_in_few_lines(crowd: Crowd, fake_clock: FakeClock) -> None:
+    """A probe takes one line, though the circuit changes twice."""
+    assert crowd.breaker is not None
+    crowd.circuit.clear()
+    error = ConnectionRefusedError()
+    for _ in range(5):
+        crowd.breaker.settle(crowd.breaker.admit(), error)
+    fake_clock.advance(1)
+    crowd.breaker.settle(crowd.breaker.admit(), error)
+    told: list[str] = []
+    while not crowd.act.reports.empty():
+        at, _, what = crowd.act.reports.get()
+        told += crowd.enter(at, what)[:1]
+    assert crowd.circuit == ["open", "half-open", "open"]
+    opens, fails = told
+    assert opens.startswith("circuit opens, callers park")
+    assert re.fullmatch(r"probe  1  failed      0 parked  next in 0\.[12]\d s", fails)

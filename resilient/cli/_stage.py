@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from .. import CallRecovered, Policy, RetryScheduled
 from ._servers import LocalServer
@@ -25,7 +25,26 @@ from ._servers import LocalServer
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
 PATIENCE = 20.0  # seconds an act may last before the demo calls itself failed
 
-Report = tuple[float, "Caller", object]
+
+class Player(Protocol):
+    """Who reports in an act: one caller, or a crowd of them."""
+
+    @property
+    def name(self) -> str:
+        """What its lines begin with."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        ...
+
+    def enter(self, at: float, what: object) -> tuple[str, ...]:
+        """Enter a report into the books; return what there is to tell, with its colours, or nothing."""
+        ...
+
+
+Report = tuple[float, Player, object]
 """When (`time.monotonic()`), who, and an event of the library, a connection, an answer or an error."""
 
 
@@ -181,31 +200,31 @@ class Act:
 
     def __init__(self, screen: Screen) -> None:
         self.began: float = time.monotonic()
+        self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self._screen = screen
-        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
 
     def caller(self, name: str, client: str, server: LocalServer) -> Caller:
         """Make a caller that reports to this act."""
-        return Caller(name=name, client=client, server=server, reports=self._reports)
+        return Caller(name=name, client=client, server=server, reports=self.reports)
 
     def tell(self, who: str, what: str, *codes: str) -> None:
         """Print a line about this moment."""
         self._screen.happened(time.monotonic() - self.began, who, what, *codes)
 
-    def play(self, callers: Sequence[Caller], late: Sequence[tuple[float, LocalServer]]) -> None:
-        """Start each server so many seconds late, and tell what happens until every caller is done.
+    def play(self, players: Sequence[Player], late: Sequence[tuple[float, LocalServer]]) -> None:
+        """Start each server so many seconds late, and tell what happens until every player is done.
 
         Raises:
             ServerError: a server did not come up.
         """
         waiting, starting = list(late), list[LocalServer]()
-        while not all(caller.done for caller in callers) and time.monotonic() - self.began < PATIENCE:
+        while not all(player.done for player in players) and time.monotonic() - self.began < PATIENCE:
             if waiting and time.monotonic() - self.began >= waiting[0][0]:
                 _, server = waiting.pop(0)
                 self.tell(server.name, "is started", CYAN)
                 server.start()
                 starting.append(server)
-            lines = [(at, caller.name, caller.enter(at, what)) for at, caller, what in self._reported()]
+            lines = [(at, player.name, player.enter(at, what)) for at, player, what in self._reported()]
             for server in starting[:]:
                 if server.ready_at is not None or server.pid is None:
                     lines.append((server.wait_ready(), server.name, ("serves", CYAN)))
@@ -217,9 +236,9 @@ class Act:
     def _reported(self) -> Iterator[Report]:
         """Wait up to 20 ms for a report, then yield all there are."""
         with contextlib.suppress(queue.Empty):
-            yield self._reports.get(timeout=0.02)
+            yield self.reports.get(timeout=0.02)
             while True:
-                yield self._reports.get_nowait()
+                yield self.reports.get_nowait()
 
 
 def table(screen: Screen, callers: Sequence[Caller]) -> None:

