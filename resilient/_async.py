@@ -30,7 +30,7 @@ def protect(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine
         except Exception as error:
             recovery = None
             try:
-                recovery = Recovery(plan, started, args, kwargs)
+                recovery = Recovery(plan, started, args, kwargs, host=host)
                 step = recovery.failed(error)
             except RecursionError:  # no room on the stack to decide anything
                 step = None
@@ -56,7 +56,7 @@ def protect_by_circuit(
         except Exception as error:
             recovery = None
             try:
-                recovery = Recovery(plan, started, args, kwargs, breaker, permit)
+                recovery = Recovery(plan, started, args, kwargs, breaker, permit, host)
                 step = recovery.failed(error)
             except RecursionError:  # no room on the stack to decide anything
                 step = None
@@ -84,18 +84,21 @@ def protect_by_endpoint(function: Callable[..., Any], plan: Plan) -> Callable[..
 
 async def call(function: Callable[..., Any], plan: Plan, breaker: CircuitBreaker, args: Any, kwargs: Any) -> Any:
     """Call `function` as soon as its circuit lets it, and again as planned."""
-    recovery = Recovery(plan, clock.now(), args, kwargs, breaker)
-    return await again(function, args, kwargs, recovery, recovery.begin())
+    recovery = Recovery(plan, clock.now(), args, kwargs, breaker, host=host)
+    return await again(function, args, kwargs, recovery, None)
 
 
 class _First:
     """A coroutine that is closed with whatever was to await it: Python would warn of it, and not of what dropped it."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], recovery: Recovery | None) -> None:
         self.coroutine = coroutine
+        self.recovery = recovery
 
     def __del__(self) -> None:
         self.coroutine.close()
+        if self.recovery is not None and not self.recovery.over:  # it was never awaited
+            self.recovery.leave()
 
 
 def adopt(
@@ -120,7 +123,7 @@ def adopt(
     if first is None:
         assert breaker is not None
         return call(attempt, plan, breaker, args, kwargs)
-    adopted: Any = _adopted(_First(first), attempt, plan, args, kwargs, recovery, breaker, permit)
+    adopted: Any = _adopted(_First(first, recovery), attempt, plan, args, kwargs, recovery, breaker, permit)
     adopted.__name__, adopted.__qualname__ = first.__name__, first.__qualname__
     return adopted
 
@@ -135,14 +138,19 @@ async def _adopted(
     breaker: CircuitBreaker | None,
     permit: Permit | None,
 ) -> Any:
-    started = clock.now()
+    first.recovery, started = None, clock.now()
     try:
         result = await first.coroutine
     except Exception as error:
-        if recovery is None:
-            recovery = Recovery(plan, started, args, kwargs, breaker, permit)
-        step = recovery.failed(error)
-        if step is None:
+        try:
+            if recovery is None:
+                recovery = Recovery(plan, started, args, kwargs, breaker, permit, host)
+            step = recovery.failed(error)
+        except RecursionError:  # no room on the stack to decide anything
+            step = None
+        if step is None or recovery is None:
+            if recovery is not None:
+                recovery.leave()
             raise
     except BaseException:
         if recovery is not None:
@@ -187,6 +195,7 @@ async def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: 
 async def wait(recovery: Recovery, step: float | None) -> None:
     """Pause or park this task until the next attempt may be made; raises the last error where none follows."""
     recovery.release()
+    step = recovery.enter(step)
     while step is not None:
         await sleep(step, recovery.signal, recovery)
         step = recovery.woken()
@@ -208,10 +217,10 @@ class Attempts(AsyncIterator[Attempt]):
             breaker = self._plan.breaker_for((), {})
             permit = None if breaker is None else breaker.sound
             if breaker is None or permit is not None:
-                self._attempt = Attempt(self._plan, self._started, None, breaker, permit)
+                self._attempt = Attempt(self._plan, self._started, None, breaker, permit, host)
                 return self._attempt
-            recovery = Recovery(self._plan, self._started, (), {}, breaker)
-            step = recovery.begin()
+            recovery = Recovery(self._plan, self._started, (), {}, breaker, host=host)
+            step = None
         else:
             pause = self._attempt._pause()
             if pause is None:
@@ -240,6 +249,16 @@ async def sleep(seconds: float, cancellation: Signal | None, caller: Recovery) -
         left -= LONGEST_NAP
         if left <= 0 or (cancellation is not None and cancellation.cancelled):
             return
+
+
+def host() -> object:
+    """Return what runs this task, its event loop; None: a coroutine that is driven by hand."""
+    if in_trio():
+        import trio
+
+        return trio.lowlevel.current_trio_token()
+    asyncio = sys.modules.get("asyncio")
+    return None if asyncio is None else asyncio._get_running_loop()
 
 
 def in_trio() -> bool:

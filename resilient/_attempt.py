@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 
 from . import clock
@@ -18,7 +19,7 @@ class Attempt:
         number: 1 for the first.
     """
 
-    __slots__ = ("_breaker", "_entered", "_permit", "_plan", "_recovery", "_started", "_step", "number")
+    __slots__ = ("_breaker", "_entered", "_host", "_permit", "_plan", "_recovery", "_started", "_step", "number")
 
     def __init__(
         self,
@@ -27,7 +28,9 @@ class Attempt:
         recovery: Recovery | None,
         breaker: CircuitBreaker | None = None,
         permit: Permit | None = None,
+        host: Callable[[], object] | None = None,
     ) -> None:
+        self._host = host
         self._breaker = breaker
         self._permit = permit
         self._plan = plan
@@ -64,6 +67,10 @@ class Attempt:
             raise RuntimeError("the attempt was not used: write `for attempt in attempts(...): with attempt: ...`")
         return None if self._recovery is None or self._step is None else (self._recovery, self._step)
 
+    def __del__(self) -> None:
+        if not self._entered and self._recovery is not None:  # the loop was left before `with attempt:`
+            self._recovery.leave()
+
     def __enter__(self) -> Attempt:
         if self._entered:
             raise RuntimeError("an attempt is entered once: `for attempt in attempts(...): with attempt: ...`")
@@ -85,8 +92,10 @@ class Attempt:
             return False
         try:
             if self._recovery is None:
-                self._recovery = Recovery(self._plan, self._started, (), {}, self._breaker, self._permit)
+                self._recovery = Recovery(self._plan, self._started, (), {}, self._breaker, self._permit, self._host)
             self._step = self._recovery.failed(error, sys._getframe(1))
         except RecursionError:  # no room on the stack to decide anything
             self._step = None
+            if self._recovery is not None:
+                self._recovery.leave()
         return self._step is not None

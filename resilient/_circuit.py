@@ -95,7 +95,7 @@ class Permit:
         lease: number of the probe; 0 for a call through a closed circuit.
     """
 
-    __slots__ = ("_settled", "epoch", "lease", "probe")
+    __slots__ = ("_breaker", "_settled", "epoch", "lease", "probe")
 
     epoch: int
     probe: bool
@@ -106,6 +106,7 @@ class Permit:
         self.probe = probe
         self.lease = lease
         self._settled = False
+        self._breaker: object = None  # whose it is, where the caller settles it
 
     def __repr__(self) -> str:
         return f"Permit(epoch={self.epoch}, probe={self.probe}, lease={self.lease})"

@@ -3,15 +3,15 @@
 Knows no circuit, no lock and no clock: the breaker calls in here under its lock, tells the time and when the next probe
 may go, and wakes those that are handed back after it has let go of its lock.
 
-While the circuit is open, one caller has the turn to probe. The first callers of up to two more threads are told as
-well, each to go a quarter of a second later than the one before: a turn that is not taken, because its thread or event
-loop stands still, passes on without its owner's help. Everybody else only waits.
+While the circuit is open, one caller has the turn to probe. The first callers of up to two more threads or event loops
+are told as well, each to go a quarter of a second later than the one before: a turn that is not taken, because its
+thread or loop stands still, passes on without its owner's help. Everybody else only waits.
 When the circuit closes, the callers are released in batches: 1, 2, 4, 8 and so on.
 """
 
 from __future__ import annotations
 
-import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
 from typing import Final
@@ -22,7 +22,7 @@ TURN: Final = 0.25
 """Seconds after which a turn that was not taken is the next one's as well."""
 
 HEIRS: Final = 3
-"""How many callers, of different threads, are told when the next probe is due: the owner of the turn and two more."""
+"""How many callers are told of the next probe, each of another thread or loop: the owner of the turn and two more."""
 
 BATCH: Final = 0.05
 """Seconds after which the next batch is released, whether or not half of the last one has settled."""
@@ -39,10 +39,12 @@ class Waiter:
 
     __slots__ = ("_cancellation", "_wake", "batch", "heard", "host", "told")
 
-    def __init__(self, cancellation: Cancellation | None) -> None:
+    def __init__(self, cancellation: Cancellation | None, host: object = None) -> None:
         self._cancellation = cancellation
         self._wake: Callable[[], object] | None = None
-        self.host: int = threading.get_ident()
+        # Who can run on its own: an event loop, or else this caller, which blocks its thread.
+        # One caller of each host is told of a turn, and a host that stands still does not keep it from the others.
+        self.host: object = self if host is None else host
         self.told: bool = False
         self.heard: bool = False
         self.batch: int = 0
@@ -87,8 +89,9 @@ class Lot:
     )
 
     def __init__(self) -> None:
-        self._line: dict[Waiter, None] = {}
-        self._hosts: dict[int, dict[Waiter, None]] = {}
+        # Ordered dicts, whose first entry is found at once also after many others were taken out before it.
+        self._line: OrderedDict[Waiter, None] = OrderedDict()
+        self._hosts: OrderedDict[object, OrderedDict[Waiter, None]] = OrderedDict()
         self._told: list[Waiter] = []
         self._floor = float("-inf")  # before this, nobody's turn has come
         self._batch = 0  # number of the batch that was released last
@@ -103,9 +106,16 @@ class Lot:
     def __len__(self) -> int:
         return len(self._line)
 
+    def __contains__(self, waiter: Waiter) -> bool:
+        return waiter in self._line
+
     def enter(self, waiter: Waiter) -> list[Waiter]:
         """Put a caller at the end of the line; return whom to wake."""
-        self._hosts.setdefault(waiter.host, {})[waiter] = None
+        waiter.told = False
+        its = self._hosts.get(waiter.host)
+        if its is None:
+            its = self._hosts[waiter.host] = OrderedDict()
+        its[waiter] = None
         self._line[waiter] = None
         return [told for told in self._tell_heirs() if told is not waiter]
 
@@ -128,6 +138,11 @@ class Lot:
 
     def take_turn(self, waiter: Waiter, now: float) -> list[Waiter]:
         """Let the owner of the turn go, to probe; return whom to wake."""
+        for late in self._told[: self._told.index(waiter)]:  # they have let their time pass
+            late.told = False
+            self._told.remove(late)
+            if late.host in self._hosts:
+                self._hosts.move_to_end(late.host)
         self._remove(waiter)
         self._floor = now + TURN  # until then, its probe is under way or the turn is the next one's
         return self._tell_heirs()
@@ -196,11 +211,13 @@ class Lot:
     def _remove(self, waiter: Waiter) -> None:
         # Takes what it finds: an interrupt may have kept the caller from being entered as a whole.
         self._line.pop(waiter, None)
-        host = self._hosts.pop(waiter.host, None)
+        host = self._hosts.get(waiter.host)
         if host is not None:
             host.pop(waiter, None)
             if host:
-                self._hosts[waiter.host] = host  # at the end: the turn goes round
+                self._hosts.move_to_end(waiter.host)  # the turn goes round
+            else:
+                del self._hosts[waiter.host]
         waiter.told = False
         if waiter in self._told:
             self._told.remove(waiter)

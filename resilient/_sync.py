@@ -94,7 +94,7 @@ def call(
     if plan.gives_coroutines:  # not to park the thread of an event loop
         return adopt(None, function, plan, args, kwargs, None, breaker)
     recovery = Recovery(plan, clock.now(), args, kwargs, breaker)
-    result = again(function, args, kwargs, recovery, recovery.begin())
+    result = again(function, args, kwargs, recovery, None)
     if type(result) is not CoroutineType:
         return result
     plan.gives_coroutines = True
@@ -128,6 +128,7 @@ def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recove
 def wait(recovery: Recovery, step: float | None) -> None:
     """Pause or park this thread until the next attempt may be made; raises the last error where none follows."""
     recovery.release()
+    step = recovery.enter(step)
     while step is not None:
         clock.sleep(step, recovery.signal, recovery)
         step = recovery.woken()
@@ -152,7 +153,7 @@ class Attempts(Iterator[Attempt]):
                 self._attempt = Attempt(self._plan, self._started, None, breaker, permit)
                 return self._attempt
             recovery = Recovery(self._plan, self._started, (), {}, breaker)
-            step = recovery.begin()
+            step = None
         else:
             pause = self._attempt._pause()
             if pause is None:

@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -55,13 +55,17 @@ class Recovery:
         "_frame",
         "_heard",
         "_held",
+        "_host",
         "_made",
         "_parked_on",
         "_permit",
         "_plan",
         "_rejection",
+        "_seen",
         "_started",
         "_state",
+        "_to_begin",
+        "_to_park",
         "_waiter",
         "_waiting",
         "over",
@@ -75,6 +79,7 @@ class Recovery:
         kwargs: Mapping[str, Any],
         breaker: CircuitBreaker | None = None,
         permit: Permit | None = None,
+        host: Callable[[], object] | None = None,
     ) -> None:
         self._plan = plan
         self._started = started
@@ -95,6 +100,10 @@ class Recovery:
         self._waiting = False
         self._rejection: BaseException | None = None  # what a circuit said last, for a call that has not run
         self._ending: str | None = None
+        self._seen: int | None = None  # epoch of a closed circuit that turned this call away all the same
+        self._to_begin = breaker is not None and permit is None
+        self._to_park: CircuitBreaker | None = None
+        self._host = host
         self.over: bool = False
 
     @property
@@ -107,12 +116,27 @@ class Recovery:
         """What may cut a pause short."""
         return self._waiter if self._waiting else self._plan.cancellation
 
-    def begin(self) -> float | None:
-        """Ask the breaker for leave, before the first attempt: None, or how many seconds to park.
+    def enter(self, step: float | None) -> float | None:
+        """Begin to wait: return the first pause, or None: go.
+
+        `step` is what `failed()` said, or None before the first attempt. Here, where an interrupt finds `leave()`, a
+        call asks its breaker for leave and takes its place among the parked.
 
         Raises:
-            CircuitOpenError: it may not go, and there is no sense in waiting.
+            CircuitOpenError: it has not run and may not go, and there is no sense in waiting.
         """
+        if self._to_begin:
+            self._to_begin = False
+            return self._ask_for_leave()
+        breaker, self._to_park = self._to_park, None
+        if breaker is None:
+            return step
+        answer = self._park(breaker, clock.now())
+        if isinstance(answer, str):
+            self._ending, answer = answer, 0.0
+        return answer
+
+    def _ask_for_leave(self) -> float | None:
         breaker = self._breaker
         if breaker is None:
             return None
@@ -134,12 +158,12 @@ class Recovery:
 
     def leave(self) -> None:
         """Give back, at any time, what the call holds: its place in a line, its turn, a permit that is not settled."""
+        self.over = True
         waiter = self._waiter
         if self._waiting and waiter is not None and self._parked_on is not None:
-            self._waiting = False
             self._parked_on.leave(waiter)
+            self._waiting = False
         self._settle("neutral", None)
-        self.over = True
         self._held = self._rejection = None
 
     def failed(self, error: Exception, frame: FrameType | None = None) -> float | None:
@@ -260,12 +284,12 @@ class Recovery:
         delay = float(step)
         elapsed = now - self._started
         if self._breaker is not None and self._breaker.blocks():
-            self._held = error
-            answer = self._park(self._breaker, now)
-            if isinstance(answer, str):
-                self._give_up(error, answer)
+            reason = self._without_hope(self._breaker, now)
+            if reason is not None:
+                self._give_up(error, reason)
                 return None
-            return answer
+            self._to_park = self._breaker
+            return 0.0
         if policy.deadline is not None and delay >= policy.deadline - elapsed:
             self._final = True  # this delay ends at the deadline: one last attempt
         if policy.observers or events.taps:
@@ -329,8 +353,8 @@ class Recovery:
         if waiter is not None and waiter.batch and self._parked_on is not None:
             self._parked_on.settled(waiter, outcome)
         if permit is not None and self._breaker is not None:
-            self._permit = None
             self._breaker.vote(permit, outcome, error)
+            self._permit = None
 
     def _meet_open_circuit(self, error: Exception, opened: CircuitOpenError) -> float | None:
         """Decide what follows a circuit's turning away of the function, or of something that it called."""
@@ -340,20 +364,20 @@ class Recovery:
         if not self._plan.multiplies and (inside := self._gave_up_inside(error)) is not None:
             self._say_no_effect(inside)
             return None
-        if breaker is self._breaker:
-            logs.complain(
-                f"circuit {breaker.name}",
-                self._plan.call,
-                RuntimeError("it is given as breaker= and stands round something inside as well: give it once"),
-            )
+        if breaker.state == "closed" and not breaker.blocks():
+            # It has closed meanwhile. But if it is still as it was the last time, the error is an old one, kept.
+            if self._seen == breaker.epoch:
+                return None
+            self._seen = breaker.epoch
+            return 0.0
+        reason = self._without_hope(breaker, clock.now())
+        if reason is None:
+            self._to_park = breaker
+        elif self._held is None:
+            self._give_up(error, reason)
             return None
-        answer = self._park(breaker, clock.now())
-        if not isinstance(answer, str):
-            return answer
-        if self._held is None:
-            self._give_up(error, answer)
-            return None
-        self._ending = answer  # it has an error of its own, which is raised outside this handler
+        else:
+            self._ending = reason  # it has an error of its own, which is raised outside this handler
         return 0.0
 
     def _park(self, breaker: CircuitBreaker, now: float) -> float | str:
@@ -366,8 +390,11 @@ class Recovery:
         reason = self._without_hope(breaker, now)
         if reason is not None:
             return reason
-        self._waiter, self._parked_on, self._waiting = Waiter(plan.cancellation), breaker, True
+        host = None if self._host is None else self._host()
+        self._waiter, self._parked_on, self._waiting = Waiter(plan.cancellation, host), breaker, True
         heartbeat = breaker.park(self._waiter)
+        if heartbeat is None:
+            return f"circuit {breaker.name} is being changed by the code that was interrupted for this call"
         if plan.policy.observers or events.taps:
             self._tell_parked(breaker, now, heartbeat)
         answer = self._ask(clock.now())
@@ -390,14 +417,16 @@ class Recovery:
         elif deadline is not None:
             answer = min(seconds, self._started + deadline - now)
         if isinstance(answer, str):
-            self._waiting = False
             breaker.leave(waiter)
+            self._waiting = False
         return answer
 
     def _without_hope(self, breaker: CircuitBreaker, now: float) -> str | None:
         """Say why there is no sense in waiting for this circuit, or None."""
         if breaker.state == "isolated":
             return f"circuit {breaker.name} is isolated"
+        if breaker.makes_probe():
+            return f"circuit {breaker.name} waits for the very call that this one is a part of"
         deadline = self._plan.policy.deadline
         if deadline is None:
             return None

@@ -123,7 +123,7 @@ class CircuitBreakers:
 
     def snapshot(self) -> list[CircuitSnapshot]:
         """Return a `CircuitSnapshot` of each breaker there is."""
-        return [breaker.snapshot() for breaker in list(self._breakers.values())]
+        return [breaker.snapshot() for _, breaker in self._oldest(None)]
 
     def _make_locked(self, endpoint: Endpoint) -> CircuitBreaker:
         now = clock.now()
@@ -151,10 +151,10 @@ class CircuitBreakers:
                 return
         self._breakers.pop(oldest[0][0], None)
 
-    def _oldest(self) -> list[tuple[Endpoint, CircuitBreaker]]:
+    def _oldest(self, most: int | None = _LOOK_AT_MOST) -> list[tuple[Endpoint, CircuitBreaker]]:
         """List the breakers that were not used for longest, that first."""
         while True:
             try:
-                return list(islice(self._breakers.items(), _LOOK_AT_MOST))
-            except RuntimeError:  # another thread has just used one, and it moved to the end
+                return list(islice(self._breakers.items(), most))
+            except (RuntimeError, KeyError):  # another thread has just used one, and it moved to the end
                 continue

@@ -15,7 +15,7 @@ from importlib import import_module
 from .. import __version__
 
 COMMANDS = {
-    "demo": "see it work: real servers come up late, die and come back, no call fails, and twelve callers share a probe",
+    "demo": "see it work: real servers are late, die and come back, no call fails, and twelve callers share a probe",
 }
 """Subcommand → what `resilient --help` says about it. The file has the same name."""
 
