@@ -5,6 +5,7 @@ A peer that is not installed is left out, and the table's head says so.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import importlib
 import time
@@ -111,3 +112,67 @@ def _backoff(backoff: Any) -> Decorator:
     return backoff.on_exception(  # type: ignore[no-any-return]
         backoff.expo, ConnectionRefusedError, max_time=60, factor=0.05, max_value=1.0
     )
+
+
+Breaker = Callable[[int, float], Decorator]
+"""(failures that open it, seconds it stays open) → a decorator with a circuit breaker of its own."""
+
+
+def breakers(*, asynchronous: bool = False) -> dict[str, Breaker]:
+    """Return the circuit breakers of the peers that are installed, for functions or for coroutine functions.
+
+    Each opens after so many consecutive failures as far as it can: interlock counts a rate in a window of that size.
+    """
+    found: dict[str, Breaker] = {}
+    for name, make in (
+        ("pybreaker", None if asynchronous else _pybreaker),  # it knows Tornado's coroutines only
+        ("circuitbreaker", _circuitbreaker),
+        ("purgatory", _purgatory_async if asynchronous else _purgatory),
+        ("aiobreaker", _aiobreaker),
+        ("interlock", _interlock),
+    ):
+        if make is None:
+            continue
+        try:
+            library = importlib.import_module(name)
+        except ImportError:
+            continue
+        found[name] = functools.partial(make, library)
+    return found
+
+
+def _pybreaker(pybreaker: Any, failures: int, seconds: float) -> Decorator:
+    return pybreaker.CircuitBreaker(fail_max=failures, reset_timeout=seconds)  # type: ignore[no-any-return]
+
+
+def _circuitbreaker(circuitbreaker: Any, failures: int, seconds: float) -> Decorator:
+    return circuitbreaker.CircuitBreaker(  # type: ignore[no-any-return]
+        failure_threshold=failures, recovery_timeout=seconds, expected_exception=ConnectionRefusedError
+    )
+
+
+def _purgatory(purgatory: Any, failures: int, seconds: float) -> Decorator:
+    factory = purgatory.SyncCircuitBreakerFactory(default_threshold=failures, default_ttl=seconds)
+    return factory("service")  # type: ignore[no-any-return]
+
+
+def _purgatory_async(purgatory: Any, failures: int, seconds: float) -> Decorator:
+    factory = purgatory.AsyncCircuitBreakerFactory(default_threshold=failures, default_ttl=seconds)
+    return factory("service")  # type: ignore[no-any-return]
+
+
+def _aiobreaker(aiobreaker: Any, failures: int, seconds: float) -> Decorator:
+    return aiobreaker.CircuitBreaker(  # type: ignore[no-any-return]
+        fail_max=failures, timeout_duration=datetime.timedelta(seconds=seconds)
+    )
+
+
+def _interlock(interlock: Any, failures: int, seconds: float) -> Decorator:
+    config = interlock.Config(
+        window_size=failures,
+        minimum_number_of_calls=failures,
+        failure_rate_threshold=1.0,
+        permitted_calls_in_half_open=1,
+        wait_duration_in_open=seconds,
+    )
+    return interlock.CircuitBreaker(name="service", config=config)  # type: ignore[no-any-return]

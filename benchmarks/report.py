@@ -11,7 +11,16 @@ from typing import Final
 
 from .sampling import Spread
 
-PEERS: Final = ("tenacity", "stamina", "backoff")
+PEERS: Final = (
+    "tenacity",
+    "stamina",
+    "backoff",
+    "pybreaker",
+    "circuitbreaker",
+    "purgatory",
+    "aiobreaker",
+    "interlock-cb",
+)
 
 _UNITS: Final = {"x": (1.0, "×"), "ns": (1e9, "ns"), "us": (1e6, "µs"), "ms": (1e3, "ms"), "": (1.0, "")}
 

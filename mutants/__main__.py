@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import functools
+import json
 import os
 import queue
+import random
+import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from .places import Mutant, mutants_of
-from .survivors import LIST, block, explained, wrong
+from .reach import Reach
+from .server import TIMED_OUT
+from .survivors import LIST, Key, block, explained, wrong
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "resilient"
 COPIED = (PACKAGE, "tests", "mutants", "pyproject.toml")
 WORKERS = 2
 
-# The module, and the test files that are there for it; those that kill most and fastest stand first.
+# The module, and the test files that are there for it.
 TESTS: dict[str, tuple[str, ...]] = {
     "_circuit": ("test_circuit.py", "test_circuit_model.py"),
     "backoff": ("test_backoff.py", "test_backoff_*.py"),
-    "_causes": ("test_judging*.py",),
+    "_causes": ("test_causes.py", "test_judging*.py"),
     "_recovery": (
+        "test_recovery_corners.py",
         "test_retry*.py",
+        "test_parking*.py",
         "test_attempts.py",
         "test_untouched.py",
         "test_nested.py",
-        "test_deadlines.py",
         "test_events.py",
         "test_log.py",
         "test_cancellation.py",
+        "test_policy_strategies.py",
+        "test_decorating*.py",
+        "test_leaks.py",
+        "test_interruption.py",
+        "test_deadlines.py",
     ),
 }
 
@@ -80,89 +94,138 @@ class Workshop:
         found = [path for pattern in TESTS[module] for path in sorted((self.folder / "tests").glob(pattern))]
         return [str(path.relative_to(self.folder)) for path in dict.fromkeys(found)]
 
-    def run(self, module: str, timeout: float | None = None, keep_bytecode: bool = False) -> tuple[Fate, str]:
-        """Run the module's tests once."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "mutants.small", "-p", "no:cacheprovider"]
+    def run(
+        self,
+        module: str,
+        selected: Sequence[str] | None = None,
+        *,
+        timeout: float = 3_600.0,
+        keep_bytecode: bool = False,
+        record: Path | None = None,
+    ) -> tuple[Fate, str]:
+        """Run the module's tests once, or only those that are selected; with `record` all, whatever fails."""
+        output = self.folder / "output.txt"
+        names = {os.path.realpath(self.folder / PACKAGE / file): file.as_posix() for file in self.files(module)}
+        files = self.tests(module)
+        if selected is not None:
+            needed = {test.partition("::")[0] for test in selected}
+            files = [file for file in files if file in needed]
+        job = {
+            "files": files,
+            "selected": selected,
+            "timeout": timeout,
+            "keep_bytecode": keep_bytecode,
+            "output": str(output),
+            "module": names,
+            "record": str(record) if record else None,
+        }
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.write(json.dumps(job) + "\n")
+        self.server.stdin.flush()
+        code = int(self.server.stdout.readline())
+        if code == TIMED_OUT:
+            return "timed out", ""
+        said = output.read_text(encoding="utf-8", errors="replace")
+        if code == 5:
+            sys.exit(f"mutants: no tests for {module}\n{said}")
+        return "killed" if code else "survived", said
+
+    @functools.cached_property
+    def server(self) -> subprocess.Popen[str]:
+        """The process that runs the tests; it ends with this one."""
         environment = os.environ | {"PYTHONPATH": str(self.folder)}
         for disturbing in ("PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS"):
             environment.pop(disturbing, None)
-        # A file that was changed twice within a second would else be taken for its first version.
-        if not keep_bytecode:
-            environment["PYTHONDONTWRITEBYTECODE"] = "1"
-        process = subprocess.Popen(
-            [*command, *self.tests(module)],
+        return subprocess.Popen(
+            [sys.executable, "-m", "mutants.server"],
             cwd=self.folder,
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
             text=True,
-            errors="replace",
             start_new_session=True,
         )
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return "timed out", ""
-        if process.returncode == 5:
-            sys.exit(f"mutants: no tests for {module}")
-        return "killed" if process.returncode else "survived", output
 
-    def fate(self, module: str, mutant: Mutant, timeout: float) -> Fate:
-        """What the module's tests do to this mutant."""
+    def close(self) -> None:
+        """End the process that runs the tests."""
+        with self.server as server:
+            assert server.stdin is not None
+            server.stdin.close()
+
+    def fate(self, module: str, mutant: Mutant, reach: Reach, is_explained: bool = False) -> Fate:
+        """What the module's tests do to this mutant: first those that run its lines, and all if these let it live."""
         path = self.folder / PACKAGE / mutant.file
         original = path.read_bytes()
+        chosen = reach.of(mutant.file, *mutant.lines)
         try:
             path.write_text(mutant.source, encoding="utf-8")
-            return self.run(module, timeout)[0]
+            fate: Fate = "survived"
+            if chosen:
+                fate = self.run(module, chosen, timeout=reach.timeout(chosen))[0]
+            if fate == "survived" and not (chosen and is_explained):
+                others = [test for test in reach.everything if test not in set(chosen)]
+                fate = self.run(module, others, timeout=reach.timeout(others))[0] if others else fate
+            return fate
         finally:
             path.write_bytes(original)
 
 
-def prepare(workshop: Workshop, module: str) -> float:
-    """See that the tests pass as things are and fail for a module that is broken; return their seconds.
+def prepare(workshops: list[Workshop], module: str, lenient: bool = False) -> Reach:
+    """Find out which test runs which lines, and see that the tests pass as things are and fail for a broken module.
 
-    Without the second, tests that import another copy of the package would let everybody survive, and without the
-    first they would kill everybody.
+    Without the last, tests that import another copy of the package would let everybody survive, and without the one
+    before they would kill everybody.
     """
-    workshop.run(module, keep_bytecode=True)
-    for file in workshop.files(module):
-        for stale in (workshop.folder / PACKAGE / file).parent.glob(f"__pycache__/{file.stem}.*"):
-            stale.unlink()
-    begun = time.monotonic()
-    fate, output = workshop.run(module)
-    seconds = time.monotonic() - begun
-    if fate != "survived":
-        sys.exit(f"mutants: the tests of {module} fail without any mutant\n{output}")
-    first = workshop.files(module)[0].as_posix()
-    broken = Mutant(first, "-", "", "", "raise ImportError('broken on purpose')\n")
-    if workshop.fate(module, broken, 60 + 10 * seconds) != "killed":
-        sys.exit(f"mutants: the tests of {module} do not look at the copy in {workshop.folder}")
-    return seconds
+    first = workshops[0]
+    record = first.folder / "reach.json"
+    _, output = first.run(module, record=record)
+    if not record.exists():
+        sys.exit(f"mutants: the tests of {module} do not run\n{output}")
+    reach = Reach.read(record, lenient)
+    record.unlink()
+    if not reach.everything:
+        sys.exit(f"mutants: the tests of {module} do not run\n{output}")
+    if lenient and reach.failed:
+        print(f"{module}: without {len(reach.failed)} tests that fail, {reach.failed[0]} for one", flush=True)
+    for workshop in workshops:
+        workshop.run(module, reach.everything, keep_bytecode=True)
+        for file in workshop.files(module):
+            for stale in (workshop.folder / PACKAGE / file).parent.glob(f"__pycache__/{file.stem}.*"):
+                stale.unlink()
+        fate, output = workshop.run(module, reach.everything)
+        if fate != "survived":
+            sys.exit(f"mutants: the tests of {module} fail without any mutant\n{output}")
+        broken = Mutant(workshop.files(module)[-1].as_posix(), "-", "", "", "raise ImportError('broken on purpose')\n")
+        if workshop.fate(module, broken, reach) != "killed":
+            sys.exit(f"mutants: the tests of {module} do not look at the copy in {workshop.folder}")
+    return reach
 
 
-def examine(module: str, workshops: list[Workshop]) -> tuple[dict[Mutant, Fate], float]:
-    """Run the module's tests on each of its mutants, as many at a time as there are workshops."""
+def examine(
+    module: str, mutants: list[Mutant], workshops: list[Workshop], known: Collection[Key], lenient: bool, quick: bool
+) -> tuple[dict[Mutant, Fate], float]:
+    """Run the module's tests on each of these mutants, as many at a time as there are workshops."""
     begun = time.monotonic()
-    seconds = max(prepare(workshop, module) for workshop in workshops)
+    reach = prepare(workshops, module, lenient)
     free: queue.SimpleQueue[Workshop] = queue.SimpleQueue()
     for workshop in workshops:
         free.put(workshop)
-    mutants = workshops[0].mutants(module)
     done, lock = 0, threading.Lock()
 
     def one(mutant: Mutant) -> Fate:
         nonlocal done
         workshop = free.get()
         try:
-            fate = workshop.fate(module, mutant, timeout=10 + 10 * seconds)
+            fate = workshop.fate(module, mutant, reach, quick or mutant.key in known)
         finally:
             free.put(workshop)
         with lock:
             done += 1
             if sys.stderr.isatty():
                 print(f"\r{module}: {done} of {len(mutants)} ", end="", file=sys.stderr, flush=True)
+            if fate == "survived" and mutant.key not in known:
+                print(f"\nsurvived, unexplained:\n{block(mutant.key)}", flush=True)
         return fate
 
     with ThreadPoolExecutor(len(workshops)) as pool:
@@ -176,29 +239,54 @@ def examine(module: str, workshops: list[Workshop]) -> tuple[dict[Mutant, Fate],
     return fates, time.monotonic() - begun
 
 
-def main(modules: list[str]) -> int:
-    """Examine these modules (all, if none is named); 0 if every survivor is explained and every explanation holds."""
-    unknown = [module for module in modules if module not in TESTS]
-    if unknown:
-        print(f"mutants: {unknown[0]} is none of {', '.join(TESTS)}", file=sys.stderr)
-        return 2
+def arguments(words: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="mutants", description="Do the tests notice a changed place?")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"one of {', '.join(TESTS)}; default: all")
+    parser.add_argument("--only", metavar="REGEX", help="only mutants in whose 'file function' this is found")
+    parser.add_argument("--sample", type=int, metavar="N", help="no more than N mutants of each module, drawn by lot")
+    parser.add_argument("--seed", type=int, default=1, help="of the lot (default: 1)")
+    parser.add_argument("--workers", type=int, default=WORKERS, help=f"mutants at a time (default: {WORKERS})")
+    parser.add_argument("--lenient", action="store_true", help="leave out tests that fail without any mutant")
+    parser.add_argument("--quick", action="store_true", help="try no more tests than those that run the mutant's lines")
+    read = parser.parse_args(words)
+    for module in read.modules:
+        if module not in TESTS:
+            parser.error(f"{module} is none of {', '.join(TESTS)}")
+    return read
+
+
+def main(words: list[str]) -> int:
+    """Examine what the command line names; 0 if every survivor is explained and every explanation holds."""
+    options = arguments(words)
     reasons = explained(LIST.read_text(encoding="utf-8"))
     failed = False
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        workshops = [Workshop.make(Path(folder, str(number))) for number in range(WORKERS)]
-        for module in modules or TESTS:
-            fates, seconds = examine(module, workshops)
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, contextlib.ExitStack() as stack:
+        workshops = [Workshop.make(Path(folder, str(number))) for number in range(options.workers)]
+        for workshop in workshops:
+            stack.callback(workshop.close)
+        for module in options.modules or TESTS:
+            every = mutants = workshops[0].mutants(module)
+            if options.only is not None:
+                mutants = [mutant for mutant in mutants if re.search(options.only, f"{mutant.file} {mutant.function}")]
+            if options.sample is not None and options.sample < len(mutants):
+                drawn = set(random.Random(options.seed).sample(range(len(mutants)), options.sample))
+                mutants = [mutant for number, mutant in enumerate(mutants) if number in drawn]
+            fates, seconds = examine(module, mutants, workshops, reasons, options.lenient, options.quick)
             survivors = [mutant.key for mutant, fate in fates.items() if fate == "survived"]
             files = {file.as_posix() for file in workshops[0].files(module)}
             unexplained, stale = wrong(survivors, reasons, files)
+            if len(mutants) < len(every):  # what was not run may be what they are for
+                stale = [key for key in stale if key in {mutant.key for mutant in mutants}]
             late = list(fates.values()).count("timed out")
+            part = "" if mutants is every else f" of {len(every)}"
             print(
-                f"{module}: {len(fates)} mutants, {len(fates) - len(survivors)} killed ({late} by their time), "
-                f"{len(survivors)} survived, {len(survivors) - len(unexplained)} of them explained; {seconds:.0f} s"
+                f"\n{module}: {len(fates)} mutants{part}: {len(fates) - len(survivors)} killed ({late} by their time), "
+                f"{len(survivors)} survived, {len(survivors) - len(unexplained)} of them explained; {seconds:.0f} s",
+                flush=True,
             )
-            for title, keys in (("survived, unexplained", unexplained), ("explained, but no survivor", stale)):
-                for key in keys:
-                    print(f"\n{title}:\n{block(key)}")
+            for key in stale:
+                print(f"\nexplained, but no survivor:\n{block(key)}")
             failed = failed or bool(unexplained or stale)
     return int(failed)
 

@@ -45,6 +45,7 @@ class Mutant:
         before: the lines that are changed, in one.
         after: what they became.
         source: the whole file.
+        lines: the numbers of the first and the last of the lines that are changed.
         nth: among the mutants of the function with the same two texts, counted from 1.
     """
 
@@ -53,6 +54,7 @@ class Mutant:
     before: str
     after: str
     source: str
+    lines: tuple[int, int] = (1, 1)
     nth: int = 1
 
     @property
@@ -79,7 +81,8 @@ def mutants_of(file: str, source: str) -> list[Mutant]:
         last = text.find(b"\n", end)
         before = _in_one_line(text[first:last])
         after = _in_one_line(text[first:start] + new.encode() + text[end:last])
-        mutant = Mutant(file, function, before, after, changed)
+        lines = text.count(b"\n", 0, start) + 1, text.count(b"\n", 0, end) + 1
+        mutant = Mutant(file, function, before, after, changed, lines)
         counted[mutant.key] += 1
         found.append(replace(mutant, nth=counted[mutant.key]))
     return found
@@ -119,6 +122,8 @@ class _Places:
 
     def walk(self, node: ast.AST, function: str) -> Iterator[Place]:
         if _is_for_types(node):
+            for child in getattr(node, "orelse", ()):
+                yield from self.walk(child, function)
             return
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             function = node.name if function == "-" else f"{function}.{node.name}"
@@ -243,7 +248,7 @@ def _is_none(node: ast.AST) -> bool:
 
 
 def _is_for_types(node: ast.AST) -> bool:
-    """Docstrings, imports, aliases and branches for type checkers: nothing that runs."""
+    """Docstrings, imports, aliases and branches for type checkers (not their `else`): nothing that runs."""
     if isinstance(node, ast.If):
         return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
     if isinstance(node, ast.AnnAssign):

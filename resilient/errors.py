@@ -42,21 +42,36 @@ class CircuitOpenError(ConnectionRefusedError):
         last_error: text of the last failure the breaker counted, or None.
     """
 
-    __slots__ = ("_source",)
+    __slots__ = ("_source", "breaker", "last_error", "retry_after")
 
     _source: object
     """The breaker itself, for who would park on it; it stays behind when the error is pickled."""
 
+    breaker: str
+    retry_after: float | None
+    last_error: str | None
+
+    def __new__(cls, breaker: str, retry_after: float | None = None, last_error: str | None = None) -> CircuitOpenError:
+        """Make the error; its text is made when somebody reads it, because most rejections are not read."""
+        return super().__new__(cls, errno.ECONNREFUSED, "circuit is open")
+
     def __init__(self, breaker: str, retry_after: float | None = None, last_error: str | None = None) -> None:
-        message = f"circuit {breaker!r} is open"
-        if retry_after is not None:
-            message += f", retry after {retry_after:.3g} s"
-        if last_error is not None:
-            message += f"; last error: {last_error}"
-        super().__init__(errno.ECONNREFUSED, message)
         self.breaker = breaker
         self.retry_after = retry_after
         self.last_error = last_error
+
+    @property
+    def strerror(self) -> str:  # type: ignore[override]  # an attribute of every OSError
+        """What happened, in words."""
+        message = f"circuit {self.breaker!r} is open"
+        if self.retry_after is not None:
+            message += f", retry after {self.retry_after:.3g} s"
+        if self.last_error is not None:
+            message += f"; last error: {self.last_error}"
+        return message
+
+    def __str__(self) -> str:
+        return f"[Errno {errno.ECONNREFUSED}] {self.strerror}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.breaker, self.retry_after, self.last_error), self.__dict__

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -77,3 +79,9 @@ def test_the_first_decorrelated_delay_counts_from_initial() -> None:
     """Without a previous delay: at most three times `initial`."""
     backoff = Backoff(initial=0.125, maximum=8, jitter="decorrelated")
     assert backoff.delay(1, uniform=lambda: 0.5) == 0.25
+
+
+def test_the_defaults_that_its_fields_show_are_those_that_it_takes() -> None:
+    """They are written twice."""
+    taken = {name: parameter.default for name, parameter in inspect.signature(Backoff).parameters.items()}
+    assert {field.name: field.default for field in fields(Backoff)} == taken

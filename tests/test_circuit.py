@@ -34,7 +34,11 @@ def doubling(openings: int, previous: float) -> float:
     return 2.0 ** (openings - 1)
 
 
-RULES = Rules(trip_after=3, close_after=1, probe_timeout=TIMEOUT, cooldown=doubling)
+def rules_with(trip_after: int = 3, close_after: int = 1) -> Rules:
+    return Rules(trip_after=trip_after, close_after=close_after, probe_timeout=TIMEOUT, cooldown=doubling)
+
+
+RULES = rules_with()
 
 # One circuit of each state, as it stands at NOW after a history: no field has its default by chance. The open one has
 # cooled down, the half-open one has no probe under way.
@@ -188,7 +192,7 @@ def test_a_closed_circuit_lets_everybody_go_and_does_not_change() -> None:
 
 @pytest.mark.parametrize("trip_after", [1, 2, 5])
 def test_it_trips_at_exactly_so_many_failures_in_a_row(trip_after: int) -> None:
-    rules = RULES._replace(trip_after=trip_after)
+    rules = rules_with(trip_after=trip_after)
     circuit = Circuit()
     for count in range(1, trip_after):
         circuit = fail(circuit, rules)
@@ -233,7 +237,7 @@ def test_calls_of_one_epoch_vote_however_they_overlap() -> None:
 
 
 def test_the_cooldown_ends_at_its_very_moment_and_not_before() -> None:
-    circuit = fail(Circuit(), RULES._replace(trip_after=1))
+    circuit = fail(Circuit(), rules_with(trip_after=1))
     just_before = NOW + 1 - 2**-20
     assert admit(circuit, RULES, NOW) == (circuit, None)
     assert admit(circuit, RULES, just_before) == (circuit, None)
@@ -324,7 +328,7 @@ def test_a_neutral_probe_is_given_back_at_once() -> None:
 
 
 def test_a_neutral_probe_does_not_take_successes_away() -> None:
-    rules = RULES._replace(close_after=2)
+    rules = rules_with(close_after=2)
     circuit, first = probing(rules=rules)
     circuit, second = probing(settle(circuit, rules, first, "success", NOW), rules)
     circuit, third = probing(settle(circuit, rules, second, "neutral", NOW), rules)
@@ -335,7 +339,7 @@ def test_a_neutral_probe_does_not_take_successes_away() -> None:
 @pytest.mark.parametrize("first", ["success", "neutral"])
 def test_a_probe_reports_once(first: Outcome, outcome: Outcome) -> None:
     """Also where the circuit is half-open still, in the same epoch: with another probe under way, and without."""
-    rules = RULES._replace(close_after=3)
+    rules = rules_with(close_after=3)
     circuit, permit = probing(rules=rules)
     circuit = settle(circuit, rules, permit, first, NOW)
     assert circuit.epoch == permit.epoch
@@ -347,7 +351,7 @@ def test_a_probe_reports_once(first: Outcome, outcome: Outcome) -> None:
 @pytest.mark.parametrize("close_after", [1, 2, 4])
 def test_it_closes_at_exactly_so_many_successes_in_a_row(close_after: int) -> None:
     """One probe after the other; each next one may go at once."""
-    rules = RULES._replace(close_after=close_after)
+    rules = rules_with(close_after=close_after)
     circuit = HALF_OPEN
     for count in range(1, close_after):
         circuit, permit = probing(circuit, rules)
@@ -361,7 +365,7 @@ def test_it_closes_at_exactly_so_many_successes_in_a_row(close_after: int) -> No
 
 
 def test_a_failed_probe_takes_the_successes_away() -> None:
-    rules = RULES._replace(close_after=2)
+    rules = rules_with(close_after=2)
     circuit, permit = probing(rules=rules)
     circuit, permit = probing(settle(circuit, rules, permit, "success", NOW), rules)
     circuit = settle(circuit, rules, permit, "failure", NOW)
@@ -426,7 +430,7 @@ def test_a_late_success_does_not_close_an_open_circuit() -> None:
 
 
 def test_a_late_failure_does_not_count_against_a_circuit_that_recovered() -> None:
-    rules = RULES._replace(trip_after=1)
+    rules = rules_with(trip_after=1)
     circuit, slow = admit(Circuit(), rules, NOW)
     assert slow is not None
     circuit, probe = probing(fail(circuit, rules), rules, NOW + 1)
@@ -437,7 +441,7 @@ def test_a_late_failure_does_not_count_against_a_circuit_that_recovered() -> Non
 
 def test_results_of_calls_under_way_change_nothing_after_a_reset() -> None:
     """Also where the circuit was closed, and still is."""
-    rules = RULES._replace(trip_after=1)
+    rules = rules_with(trip_after=1)
     before, slow = admit(Circuit(), rules, NOW)
     assert slow is not None
     circuit = reset(before)

@@ -167,7 +167,9 @@ class CircuitMachine(RuleBasedStateMachine):
 
     @initialize(trip_after=st.integers(1, 3), close_after=st.integers(1, 3), probe_timeout=st.sampled_from([TICK, 2.5]))
     def begin(self, trip_after: int, close_after: int, probe_timeout: float) -> None:
-        self.chosen = Rules(trip_after, close_after, probe_timeout, growing)
+        self.chosen = Rules(
+            trip_after=trip_after, close_after=close_after, probe_timeout=probe_timeout, cooldown=growing
+        )
         self.story = Story(trip_after, close_after, probe_timeout)
         self.now = 0.0
         self.circuit = Circuit()

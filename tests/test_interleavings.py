@@ -220,8 +220,8 @@ class Watched(CircuitBreaker):
         self.was_isolated |= circuit.state == "isolated"
         super()._set(circuit)
 
-    def try_admit(self) -> Permit | None:
-        permit = super().try_admit()
+    def try_admit(self, *, retries: bool = False) -> Permit | None:
+        permit = super().try_admit(retries=retries)
         if permit is not None and permit.probe:
             self.probes.append(permit)
             live = [probe for probe in self.probes if probe.epoch == self._circuit.epoch]

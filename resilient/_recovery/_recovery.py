@@ -94,6 +94,8 @@ class Recovery:
         self._held: BaseException | None = None  # the last error of the call's own
         self._made = 0  # attempts that have ended; one that a circuit turned away is none
         self._breaker = breaker
+        if plan.breakers is not None and breaker is not None:
+            self._endpoint = breaker.target  # asked already, for the key
         self._permit = permit
         self._parked_on: CircuitBreaker | None = None
         self._waiter: Waiter | None = None
@@ -140,11 +142,10 @@ class Recovery:
         breaker = self._breaker
         if breaker is None:
             return None
-        self._permit = breaker.try_admit()
+        self._permit = breaker.try_admit(retries=True)
         if self._permit is not None:
+            breaker.begin_probe(self._permit, passes=True)
             return None
-        if self._plan.find_target is not None:
-            self._endpoint = breaker.target
         answer = self._park(breaker, clock.now())
         if not isinstance(answer, str):
             return answer
@@ -311,9 +312,10 @@ class Recovery:
         if self._stopped(now):
             return f"stop strategy {logs.name_of(self._plan.policy.stop)}"
         if self._breaker is not None and self._permit is None:
-            self._permit = self._breaker.try_admit()
+            self._permit = self._breaker.try_admit(retries=True)
             if self._permit is None:
                 return self._park(self._breaker, now)
+            self._breaker.begin_probe(self._permit, passes=True)
         self._state.attempt_number = self._made + 1
         self._attempt_started = now
         return None

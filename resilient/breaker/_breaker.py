@@ -88,7 +88,7 @@ class CircuitBreaker(Core):
         PolicyError: a setting is wrong; it names the setting and the value.
     """
 
-    __slots__ = ("_counts", "_last_block")
+    __slots__ = ("_counts", "_last_block", "_listens")
 
     def __init__(
         self,
@@ -121,6 +121,7 @@ class CircuitBreaker(Core):
         )
         self._counts = check_counts(counts)
         self.observers = logs.check_observers("CircuitBreaker.observers", observers)
+        self._listens = any(it is not log_events for it in self.observers)
         self.target = None
         self.used_at = 0.0
         self._last_block: Permit | None = None  # the probe of a `with` block
@@ -227,7 +228,7 @@ class CircuitBreaker(Core):
             self.vote(permit, self.outcome_of(error), error)
             raise
         if type(result) is CoroutineType:
-            return self._awaited(permit, result)  # type: ignore[return-value]  # a coroutine as well
+            return self._awaited(_Unstarted(self, permit, result))  # type: ignore[return-value]  # a coroutine as well
         if self.sound is not permit:
             self.vote(permit, "success")
         return result
@@ -242,11 +243,13 @@ class CircuitBreaker(Core):
         except BaseException as error:
             self.vote(permit, self.outcome_of(error), error)
             raise
-        return await self._awaited(permit, coroutine)  # type: ignore[no-any-return]
+        return await self._awaited(_Unstarted(self, permit, coroutine))  # type: ignore[no-any-return]
 
-    async def _awaited(self, permit: Permit, coroutine: Any) -> Any:
+    async def _awaited(self, first: _Unstarted) -> Any:
+        permit, first.permit = first.permit, None
+        assert permit is not None
         try:
-            result = await coroutine
+            result = await first.coroutine
         except BaseException as error:
             self.vote(permit, self.outcome_of(error), error)
             raise
@@ -262,12 +265,35 @@ class CircuitBreaker(Core):
             if coroutine:
 
                 async def protected_async(*args: Any, **kwargs: Any) -> Any:
-                    return await self.acall(thing, *args, **kwargs)
+                    permit = self.sound
+                    if permit is None:
+                        permit = self._admitted(thing)
+                    try:
+                        result = await (thing(*args, **kwargs) if kwargs else thing(*args))
+                    except BaseException as error:
+                        self.vote(permit, self.outcome_of(error), error)
+                        raise
+                    if self.sound is not permit:
+                        self.vote(permit, "success")
+                    return result
 
                 return protected_async
 
+            # `call`, written out: a closed breaker costs half as much (measured).
             def protected(*args: Any, **kwargs: Any) -> Any:
-                return self.call(thing, *args, **kwargs)
+                permit = self.sound
+                if permit is None:
+                    permit = self._admitted(thing)
+                try:
+                    result = thing(*args, **kwargs) if kwargs else thing(*args)
+                except BaseException as error:
+                    self.vote(permit, self.outcome_of(error), error)
+                    raise
+                if type(result) is CoroutineType:
+                    return self._awaited(_Unstarted(self, permit, result))
+                if self.sound is not permit:
+                    self.vote(permit, "success")
+                return result
 
             return protected
 
@@ -316,12 +342,16 @@ class CircuitBreaker(Core):
         permit = self.try_admit()
         if permit is None:
             raise self._rejected(function)
+        self.begin_probe(permit, passes=False)
         return permit
 
     def _rejected(self, function: Any) -> CircuitOpenError:
         error = self.rejection()
+        if self.makes_probe():
+            who = self.name if function is None else name_of(function)
+            logs.complain(f"circuit {self.name}", who, RuntimeError("it stands round something inside of it as well"))
         observers = self.observers
-        if events.taps or any(it is not log_events for it in observers) or logs.logs_rejections():
+        if events.taps or self._listens or (observers and logs.logs_rejections()):
             logs.tell(
                 observers,
                 CallRejected(
@@ -337,3 +367,19 @@ class CircuitBreaker(Core):
                 ),
             )
         return error
+
+
+class _Unstarted:
+    """A coroutine and its permit, which is given back if nobody ever awaits it."""
+
+    __slots__ = ("breaker", "coroutine", "permit")
+
+    def __init__(self, breaker: CircuitBreaker, permit: Permit, coroutine: Any) -> None:
+        self.breaker = breaker
+        self.permit: Permit | None = permit
+        self.coroutine = coroutine
+
+    def __del__(self) -> None:
+        if self.permit is not None:
+            self.coroutine.close()
+            self.breaker.vote(self.permit, "neutral")

@@ -73,13 +73,13 @@ class CircuitBreakers:
             if "name" in settings:
                 raise PolicyError("CircuitBreakers.name is not a setting: each breaker is named after its endpoint")
             try:
-                CircuitBreaker("checked", **settings)
+                checked = CircuitBreaker("checked", **settings)
             except TypeError:
                 known = (
                     "trip_after, cooldown, probe_timeout, counts, close_after, observers, max_breakers, idle_timeout"
                 )
                 raise PolicyError(f"CircuitBreakers has no setting {', '.join(settings)}; it has {known}") from None
-            self._settings = settings
+            self._settings = {**settings, "observers": checked.observers}  # given as an iterator, they are read once
             self._breakers: OrderedDict[Endpoint, CircuitBreaker] = OrderedDict()
             self._lock = threading.Lock()
             self._pid = os.getpid()
@@ -140,7 +140,7 @@ class CircuitBreakers:
         for endpoint, breaker in self._oldest():
             if breaker.used_at > before:
                 return
-            if not breaker.parked:
+            if not breaker.parked and breaker.state != "isolated":
                 self._breakers.pop(endpoint, None)
 
     def _drop_one_locked(self) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .._circuit import Permit
 
 _blocks: Any = None  # (breaker, permit, what is below)
-_probes: Any = None  # (breaker, lease, what is below)
+_probes: Any = None  # (breaker, lease, whether what is inside passes, what is below)
 
 
 def prepare() -> None:
@@ -46,9 +46,9 @@ def leave_block(breaker: object) -> Permit | None:
     return found
 
 
-def begin_probe(breaker: object, lease: int) -> None:
-    """Remember that a probe is made from here on."""
-    _probes.set((breaker, lease, _without(breaker, _probes.get())))
+def begin_probe(breaker: object, lease: int, *, passes: bool) -> None:
+    """Remember that a probe is made from here on; `passes`: what it calls through the same breaker is a part of it."""
+    _probes.set((breaker, lease, passes, _without(breaker, _probes.get())))
 
 
 def end_probe(breaker: object) -> None:
@@ -58,18 +58,18 @@ def end_probe(breaker: object) -> None:
         _probes.set(_without(breaker, probe))
 
 
-def makes_probe(breaker: object, lease: int) -> bool:
-    """Whether this code runs inside the probe of that lease."""
+def makes_probe(breaker: object, lease: int, *, passing: bool = False) -> bool:
+    """Whether this code runs inside the probe of that lease; with `passing`, inside one that lets it pass."""
     probe = _probes.get()
     while probe is not None:
         if probe[0] is breaker:
-            return bool(probe[1] == lease)
-        probe = probe[2]
+            return bool(probe[1] == lease and (probe[2] or not passing))
+        probe = probe[3]
     return False
 
 
 def _without(breaker: object, probe: Any) -> Any:
     if probe is None:
         return None
-    rest = _without(breaker, probe[2])
-    return rest if probe[0] is breaker else (probe[0], probe[1], rest)
+    rest = _without(breaker, probe[3])
+    return rest if probe[0] is breaker else (*probe[:3], rest)

@@ -81,20 +81,32 @@ class Core:
 
     # What the drivers of a retried call use.
 
-    def try_admit(self) -> Permit | None:
-        """Return a permit, or None where the call may not go now."""
+    def try_admit(self, *, retries: bool = False) -> Permit | None:
+        """Return a permit, or None where the call may not go now.
+
+        With `retries`, for a retried call: inside of its own breaker's probe it is a part of that probe. For other
+        calls that is so only if the probe is a retried call's; else a test that probes by hand would find two.
+        """
         circuit, now = self._circuit, clock.now()
         if circuit.state == "isolated" or (circuit.state == "open" and now < circuit.until):
             return None  # the usual rejection takes no lock
-        if circuit.lease_until is not None and self.makes_probe():
+        if circuit.lease_until is not None and _context.makes_probe(self, circuit.lease, passing=not retries):
             return Permit(NO_VOTE)  # a part of the probe, which has the vote
         found: list[Permit] = []
-        if not self._locked(self._admit_locked, found, now):
+        try:
+            done = self._locked(self._admit_locked, found, now)
+        except BaseException:  # an interrupt, in an observer: the probe is given back
+            for permit in found:
+                self.vote(permit, "neutral")
+            raise
+        if not done:
             return None  # in the middle of another operation of this thread
-        permit = found[0] if found else None
-        if permit is not None and permit.probe:
-            _context.begin_probe(self, permit.lease)
-        return permit
+        return found[0] if found else None
+
+    def begin_probe(self, permit: Permit, *, passes: bool) -> None:
+        """Remember that this thread or task makes the probe, until its result is in."""
+        if permit.probe:
+            _context.begin_probe(self, permit.lease, passes=passes)
 
     def vote(self, permit: Permit, outcome: Outcome, error: BaseException | None = None) -> None:
         """Count the result of an admitted call."""
@@ -109,7 +121,8 @@ class Core:
 
     def makes_probe(self) -> bool:
         """Whether the caller is inside of the probe that is under way."""
-        return _context.makes_probe(self, self._circuit.lease)
+        circuit = self._circuit
+        return circuit.lease_until is not None and _context.makes_probe(self, circuit.lease)
 
     def blocks(self) -> bool:
         """Whether a call that has just failed should park, and not try again by itself."""
@@ -254,7 +267,7 @@ class Core:
             # A probe that was given back, or the first of several: the next one may go.
             free = circuit.lease_until is None and before.lease_until is not None
             return self._lot.opened(now) if free else _NOTHING_MORE
-        if text is not None and circuit.state == "open":
+        if circuit.state == "open":
             self._last_error = text
         if circuit.state != before.state and (self.observers or events.taps):
             if self._changes is None:

@@ -1,0 +1,273 @@
+"""One failing call, where the drivers' tests do not look: its parts by themselves."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import copy
+import errno
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import tenacity
+from drivers import QUIET, refusal
+
+from resilient import Backoff, CircuitBreaker, CircuitBreakers, Endpoint, Policy, retry_if_refused, signatures
+from resilient import _recovery as room
+from resilient._recovery import Plan, Recovery
+from resilient._recovery._engine import Engine, Failure, engine_of
+from resilient.testing import FakeClock
+
+
+def test_what_the_room_names_is_there() -> None:
+    assert all(hasattr(room, name) for name in room.__all__)
+
+
+# The failure that strategies see.
+
+
+def test_a_failure_is_a_future_that_has_failed() -> None:
+    error = refusal()
+    failure = Failure(3, error)
+    assert failure.attempt_number == 3
+    assert failure.failed is True
+    assert failure.exception() is error
+    assert failure.exception(0) is error
+    with pytest.raises(ConnectionRefusedError) as caught:
+        failure.result()
+    assert caught.value is error
+    assert isinstance(failure, tenacity.Future)
+
+
+def test_a_failure_becomes_a_whole_future_for_whoever_asks_for_more() -> None:
+    """It is one for `concurrent.futures`, too."""
+    error, called = refusal(), []
+    failure = Failure(3, error)
+    assert "_condition" not in vars(failure)
+    assert failure.done() is True
+    assert failure.running() is False
+    assert failure.cancelled() is False
+    failure.add_done_callback(called.append)
+    assert called == [failure]
+    assert concurrent.futures.wait([failure]).done == {failure}
+    assert (failure.attempt_number, failure.exception()) == (3, error)
+
+
+@pytest.mark.parametrize("name", ["unheard_of", "__wrapped__", "__deepcopy__"])
+def test_a_failure_has_no_attributes_of_its_own_making(name: str) -> None:
+    failure = Failure(1, refusal())
+    with pytest.raises(AttributeError, match=name):
+        getattr(failure, name)
+    assert ("_condition" in vars(failure)) is not name.startswith("__")
+    with pytest.raises(AttributeError, match=name):
+        getattr(failure, name)
+
+
+def test_a_failure_that_is_not_made_yet_has_no_attributes() -> None:
+    """As `copy` and `pickle` meet one."""
+    with pytest.raises(AttributeError, match="done_at"):
+        _ = Failure.__new__(Failure).done_at
+    error = refusal()
+    assert copy.copy(Failure(2, error)).exception() is error
+
+
+# tenacity's engine.
+
+
+def test_an_engine_decides_as_the_policy_says() -> None:
+    engine = engine_of(Policy(attempts=2, backoff=Backoff(initial=0.5, maximum=0.5, jitter="none"), observers=()))
+    state = tenacity.RetryCallState(engine, None, (), {})
+    engine.begin()
+    state.outcome = Failure(1, refusal())
+    state.outcome_timestamp = state.start_time
+    assert engine.iter(state) == 0.5
+    state.outcome = Failure(2, refusal())
+    state.attempt_number = 2
+    engine.iter_state.reset()
+    assert engine.iter(state) is None
+
+
+def test_engines_of_one_policy_share_nothing_that_a_call_changes() -> None:
+    first = engine_of(QUIET)
+    second = first.copy()
+    assert isinstance(second, Engine)
+    first.begin()
+    second.begin()
+    assert first.iter_state is not second.iter_state
+    assert first.statistics is not second.statistics
+    assert first.statistics["attempt_number"] == 1
+    first.statistics["attempt_number"] = 5
+    first.begin()
+    assert first.statistics["attempt_number"] == 1
+
+
+# What is known before the call.
+
+
+def plan_of(policy: Policy = QUIET, **settings: Any) -> Plan:
+    return Plan(
+        policy,
+        settings.get("call", "connect"),
+        settings.get("target"),
+        settings.get("cancellation"),
+        settings.get("breaker"),
+    )
+
+
+@pytest.fixture
+def breaker() -> Iterator[CircuitBreaker]:
+    return CircuitBreaker("db", observers=())
+
+
+def test_a_plan_has_the_endpoint_or_whom_to_ask() -> None:
+    endpoint = Endpoint.parse("db:5432")
+    for target in ("db:5432", endpoint):
+        plan = plan_of(target=target)
+        assert (plan.endpoint, plan.find_target) == (endpoint, None)
+        assert plan.ask_for_target((), {}) == endpoint
+
+    def ask(host: str, *, port: int) -> str:
+        return f"{host}:{port}"
+
+    plan = plan_of(target=ask)
+    assert (plan.endpoint, plan.find_target) == (None, ask)
+    assert plan.ask_for_target(("db",), {"port": 5432}) == endpoint
+    assert plan_of().ask_for_target((), {}) is None
+
+
+def test_a_plan_has_nothing_that_was_not_given() -> None:
+    plan = Plan(QUIET, "connect", None, None)
+    assert (plan.endpoint, plan.find_target, plan.cancellation, plan.breaker, plan.breakers) == (None,) * 5
+    assert (plan.policy, plan.call, plan.multiplies, plan.warned, plan.gives_coroutines) == (
+        (QUIET, "connect") + (False,) * 3
+    )
+
+
+def test_a_plan_loads_what_a_failure_would_have_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has no descriptor left can open no file: the signatures of its clients, and IPv6 addresses."""
+    monkeypatch.setitem(sys.modules, "redis", ModuleType("redis"))
+    monkeypatch.delitem(signatures._loaded, "redis", raising=False)
+    monkeypatch.delitem(sys.modules, "ipaddress", raising=False)
+    plan_of(target="db:5432")
+    assert "ipaddress" not in sys.modules
+    plan_of(target=lambda: "[::1]:5432")
+    assert "ipaddress" in sys.modules
+    assert "redis" in signatures._loaded
+
+
+def test_a_plan_is_made_without_a_descriptor_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(text: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Endpoint, "parse", parse)
+    assert plan_of(target=lambda: "db:5432").find_target is not None
+
+
+def test_a_plan_knows_its_call_by_a_name_without_control_characters() -> None:
+    assert plan_of(call="connect\nERROR forged").call == "connect\\nERROR forged"
+
+
+def test_a_plan_has_one_breaker_or_one_for_each_endpoint(breaker: CircuitBreaker) -> None:
+    breakers = CircuitBreakers(observers=())
+    assert (plan_of().breaker, plan_of().breakers, plan_of().breaker_for((), {})) == (None, None, None)
+    one = plan_of(breaker=breaker)
+    assert (one.breaker, one.breakers, one.breaker_for((), {})) == (breaker, None, breaker)
+    many = plan_of(breaker=breakers, target=lambda host: host)
+    assert (many.breaker, many.breakers) == (None, breakers)
+    assert many.breaker_for(("db:5432",), {}) is breakers[Endpoint.parse("db:5432")]
+
+
+def test_a_target_that_cannot_be_found_has_no_breaker(caplog: pytest.LogCaptureFixture) -> None:
+
+    def where() -> str:
+        return {}["host"]  # type: ignore[no-any-return]
+
+    plan = plan_of(breaker=CircuitBreakers(observers=()), target=where)
+    assert plan.breaker_for((), {}) is None
+    assert [record.getMessage().partition(" (")[0].partition("<locals>.")[2] for record in caplog.records] == [
+        "where failed on target= and is ignored"
+    ]
+    assert "KeyError" in caplog.text
+
+
+def test_the_plan_of_a_method_asks_without_the_object(breaker: CircuitBreaker) -> None:
+    breakers = CircuitBreakers(observers=())
+    for given in (None, breaker, breakers):
+        plan = plan_of(target=lambda host, *, port: f"{host}:{port}", breaker=given, call="Client.connect")
+        bound = plan.without_self()
+        assert bound.ask_for_target((object(), "db"), {"port": 5432}) == Endpoint.parse("db:5432")
+        assert (bound.call, bound.policy) == ("Client.connect", QUIET)
+        assert (bound.breaker, bound.breakers) == (plan.breaker, plan.breakers)
+    fixed = plan_of(target="db:5432")
+    assert fixed.without_self() is fixed
+
+
+class OwnStrategy(tenacity.retry_base):
+    """Somebody's own, with a field of that name."""
+
+    retries = 3
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        return True
+
+
+ANY_TEXT = tenacity.retry_if_exception_message(match="")
+
+
+@pytest.mark.parametrize(
+    ("retry", "expected"),
+    [
+        (retry_if_refused(), False),
+        (retry_if_refused(exhausted=True), True),
+        (retry_if_refused() | retry_if_refused(exhausted=True), True),
+        (retry_if_refused() & retry_if_refused(exhausted=True), False),
+        (ANY_TEXT & (ANY_TEXT | (ANY_TEXT & retry_if_refused(exhausted=True))), True),
+        (ANY_TEXT & (ANY_TEXT | (ANY_TEXT & retry_if_refused())), False),
+        (retry_if_refused() | retry_if_refused(), False),
+        (tenacity.retry_if_exception_type(OSError), False),
+        (OwnStrategy(), False),
+        (tenacity.retry_if_exception_type(OSError) | retry_if_refused(exhausted=True), True),
+    ],
+)
+def test_a_plan_knows_who_opted_in_to_multiplied_retries(retry: Any, expected: bool) -> None:
+    assert plan_of(Policy(retry=retry)).multiplies is expected
+
+
+# One failing call.
+
+
+def recovery_of(policy: Policy, clock: FakeClock, **settings: Any) -> Recovery:
+    return Recovery(plan_of(policy, **settings), clock.now(), settings.get("args", ()), {})
+
+
+def failed(recovery: Recovery, error: Exception) -> float | None:
+    try:
+        raise error
+    except Exception:
+        return recovery.failed(error)
+
+
+def test_strategies_see_the_arguments_of_the_call_and_no_function(fake_clock: FakeClock) -> None:
+    """What a strategy could call is not in its hands."""
+    seen: list[Any] = []
+
+    def look(state: tenacity.RetryCallState) -> bool:
+        seen.append((state.fn, state.args, state.kwargs, state.attempt_number))
+        return False
+
+    assert failed(recovery_of(QUIET.replace(retry=look), fake_clock, args=("db",)), refusal()) is None
+    assert seen == [(None, ("db",), {}, 1)]
+
+
+def test_every_ten_seconds_a_quiet_log_shows_that_the_call_still_waits(fake_clock: FakeClock) -> None:
+    """The first retry, and then the first one after ten seconds or more."""
+    told: list[Any] = []
+    policy = Policy(attempts=7, backoff=Backoff(initial=5, maximum=5, jitter="none"), observers=(told.append,))
+    recovery = recovery_of(policy, fake_clock)
+    for _ in range(6):
+        assert failed(recovery, refusal()) == 5
+        fake_clock.advance(5)
+        assert recovery.woken() is None
+    assert [event.heartbeat for event in told] == [True, False, True, False, True, False]
