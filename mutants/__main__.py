@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from .places import Mutant, mutants_of
-from .reach import Reach
+from .reach import LATE, Reach
 from .server import TIMED_OUT
 from .survivors import LIST, Key, block, explained, wrong
 
@@ -32,16 +32,17 @@ PACKAGE = "resilient"
 COPIED = (PACKAGE, "tests", "mutants", "pyproject.toml")
 WORKERS = 2
 
-# The module, and the test files that are there for it.
+# The module, and the test files that are there for it; those that kill most and fastest stand first.
 TESTS: dict[str, tuple[str, ...]] = {
     "_circuit": ("test_circuit.py", "test_circuit_model.py"),
     "backoff": ("test_backoff.py", "test_backoff_*.py"),
     "_causes": ("test_causes.py", "test_judging*.py"),
     "_recovery": (
+        "test_retry.py",
+        "test_parking.py",
         "test_recovery_corners.py",
-        "test_retry*.py",
-        "test_parking*.py",
         "test_attempts.py",
+        "test_retry_deadline.py",
         "test_untouched.py",
         "test_nested.py",
         "test_events.py",
@@ -94,26 +95,32 @@ class Workshop:
         found = [path for pattern in TESTS[module] for path in sorted((self.folder / "tests").glob(pattern))]
         return [str(path.relative_to(self.folder)) for path in dict.fromkeys(found)]
 
+    def front(self, module: str, chosen: Sequence[str]) -> list[str]:
+        """Return the first three files that have any of these tests: to import the others takes its time, too."""
+        needed = set(map(file_of, chosen))
+        return [file for file in self.tests(module) if file in needed][:3]
+
     def run(
         self,
         module: str,
-        selected: Sequence[str] | None = None,
+        reach: Reach | None = None,
+        selected: Sequence[str] = (),
         *,
-        timeout: float = 3_600.0,
         keep_bytecode: bool = False,
         record: Path | None = None,
     ) -> tuple[Fate, str]:
-        """Run the module's tests once, or only those that are selected; with `record` all, whatever fails."""
+        """Run those tests of the module that are selected, until one fails; with `record` all, whatever fails."""
         output = self.folder / "output.txt"
         names = {os.path.realpath(self.folder / PACKAGE / file): file.as_posix() for file in self.files(module)}
         files = self.tests(module)
-        if selected is not None:
-            needed = {test.partition("::")[0] for test in selected}
+        if reach is not None:
+            needed = set(map(file_of, selected))
             files = [file for file in files if file in needed]
         job = {
             "files": files,
-            "selected": selected,
-            "timeout": timeout,
+            "selected": list(selected),
+            "seconds": {test: reach.seconds[test] for test in selected} if reach else {},
+            "timeout": reach.timeout(selected) if reach else 900.0,
             "keep_bytecode": keep_bytecode,
             "output": str(output),
             "module": names,
@@ -127,6 +134,8 @@ class Workshop:
         if code == TIMED_OUT:
             return "timed out", ""
         said = output.read_text(encoding="utf-8", errors="replace")
+        if code and LATE in said:
+            return "timed out", said
         if code == 5:
             sys.exit(f"mutants: no tests for {module}\n{said}")
         return "killed" if code else "survived", said
@@ -153,6 +162,20 @@ class Workshop:
             assert server.stdin is not None
             server.stdin.close()
 
+    def prove(self, module: str, reach: Reach) -> str:
+        """Return what is wrong: the tests fail as things are, or pass for a broken module; "" if all is well."""
+        self.run(module, reach, reach.everything, keep_bytecode=True)
+        for file in self.files(module):
+            for stale in (self.folder / PACKAGE / file).parent.glob(f"__pycache__/{file.stem}.*"):
+                stale.unlink()
+        fate, output = self.run(module, reach, reach.everything)
+        if fate != "survived":
+            return f"the tests of {module} fail without any mutant\n{output}"
+        broken = Mutant(self.files(module)[-1].as_posix(), "-", "", "", "raise ImportError('broken on purpose')\n")
+        if self.fate(module, broken, reach) != "killed":
+            return f"the tests of {module} do not look at the copy in {self.folder}"
+        return ""
+
     def fate(self, module: str, mutant: Mutant, reach: Reach, is_explained: bool = False) -> Fate:
         """What the module's tests do to this mutant: first those that run its lines, and all if these let it live."""
         path = self.folder / PACKAGE / mutant.file
@@ -161,14 +184,22 @@ class Workshop:
         try:
             path.write_text(mutant.source, encoding="utf-8")
             fate: Fate = "survived"
-            if chosen:
-                fate = self.run(module, chosen, timeout=reach.timeout(chosen))[0]
+            files = self.front(module, chosen)
+            front = [test for test in chosen if file_of(test) in files]
+            for part in (front, [test for test in chosen if test not in set(front)]):
+                if part and fate == "survived":
+                    fate = self.run(module, reach, part)[0]
             if fate == "survived" and not (chosen and is_explained):
                 others = [test for test in reach.everything if test not in set(chosen)]
-                fate = self.run(module, others, timeout=reach.timeout(others))[0] if others else fate
+                fate = self.run(module, reach, others)[0] if others else fate
             return fate
         finally:
             path.write_bytes(original)
+
+
+def file_of(test: str) -> str:
+    """Return the file of a test, by its name."""
+    return test.partition("::")[0]
 
 
 def prepare(workshops: list[Workshop], module: str, lenient: bool = False) -> Reach:
@@ -188,17 +219,10 @@ def prepare(workshops: list[Workshop], module: str, lenient: bool = False) -> Re
         sys.exit(f"mutants: the tests of {module} do not run\n{output}")
     if lenient and reach.failed:
         print(f"{module}: without {len(reach.failed)} tests that fail, {reach.failed[0]} for one", flush=True)
-    for workshop in workshops:
-        workshop.run(module, reach.everything, keep_bytecode=True)
-        for file in workshop.files(module):
-            for stale in (workshop.folder / PACKAGE / file).parent.glob(f"__pycache__/{file.stem}.*"):
-                stale.unlink()
-        fate, output = workshop.run(module, reach.everything)
-        if fate != "survived":
-            sys.exit(f"mutants: the tests of {module} fail without any mutant\n{output}")
-        broken = Mutant(workshop.files(module)[-1].as_posix(), "-", "", "", "raise ImportError('broken on purpose')\n")
-        if workshop.fate(module, broken, reach) != "killed":
-            sys.exit(f"mutants: the tests of {module} do not look at the copy in {workshop.folder}")
+    with ThreadPoolExecutor(len(workshops)) as pool:
+        for problem in pool.map(lambda workshop: workshop.prove(module, reach), workshops):
+            if problem:
+                sys.exit(f"mutants: {problem}")
     return reach
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+
+LATE = "Timeout (0:"
+"""What faulthandler says first."""
 
 
 class Recorder:
@@ -80,18 +84,31 @@ class Recorder:
 
 
 class Selection:
-    """Runs these tests in this order, and no others; None: all, as they come."""
+    """Runs these tests in this order, and no others; a test that takes much longer than its seconds ends the process.
 
-    def __init__(self, names: Sequence[str] | None) -> None:
+    Said in `output`, where it begins with `LATE`.
+    """
+
+    def __init__(self, names: Sequence[str], seconds: Mapping[str, float], output: str) -> None:
         self.names = names
+        self.seconds = seconds
+        self.output = open(output, "a", encoding="utf-8")  # noqa: SIM115  # until the process ends
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave those that were chosen."""
-        if self.names is None:
-            return
         found = {item.nodeid: item for item in items}
         items[:] = [found.pop(name) for name in self.names if name in found]
         config.hook.pytest_deselected(items=list(found.values()))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Let no test run on for ever."""
+        limit = 5.0 + 10.0 * self.seconds.get(item.nodeid, 0.0)
+        faulthandler.dump_traceback_later(limit, exit=True, file=self.output)
+        try:
+            return (yield)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 @dataclass(frozen=True)
@@ -136,5 +153,5 @@ class Reach:
         return [name for name in self.everything if name in found]
 
     def timeout(self, tests: Sequence[str]) -> float:
-        """Return the seconds after which these tests, with a mutant, are taken not to end."""
-        return 10.0 + 10.0 * sum(self.seconds[test] for test in tests)
+        """Return the seconds after which these tests are taken not to end, if each for itself does."""
+        return 30.0 + 10.0 * sum(self.seconds[test] for test in tests)

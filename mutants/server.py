@@ -71,7 +71,7 @@ def _pytest(job: dict[str, Any]) -> int:
         plugin = Recorder(job["module"], job["record"])
     else:
         options.append("-x")
-        plugin = Selection(job["selected"])
+        plugin = Selection(job["selected"], job["seconds"], job["output"])
     return int(pytest.main([*options, *job["files"]], plugins=[plugin]))
 
 

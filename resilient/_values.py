@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     @dataclass_transform(frozen_default=True, kw_only_default=True)
     def frozen(cls: type[T]) -> type[T]:
         """Make a class a frozen dataclass with slots, whose `__init__` is its own."""
+        return cls
 
 else:
     frozen = dataclass(init=False, eq=False, repr=False, kw_only=True, slots=True)

@@ -12,9 +12,18 @@ from typing import Any
 
 import pytest
 import tenacity
-from drivers import QUIET, refusal
+from drivers import QUIET, Client, refusal
 
-from resilient import Backoff, CircuitBreaker, CircuitBreakers, Endpoint, Policy, retry_if_refused, signatures
+from resilient import (
+    Backoff,
+    CircuitBreaker,
+    CircuitBreakers,
+    Endpoint,
+    Policy,
+    retry_if_refused,
+    retry_on_refused,
+    signatures,
+)
 from resilient import _recovery as room
 from resilient._recovery import Plan, Recovery
 from resilient._recovery._engine import Engine, Failure, engine_of
@@ -271,3 +280,65 @@ def test_every_ten_seconds_a_quiet_log_shows_that_the_call_still_waits(fake_cloc
         fake_clock.advance(5)
         assert recovery.woken() is None
     assert [event.heartbeat for event in told] == [True, False, True, False, True, False]
+
+
+def test_a_target_that_was_the_key_of_a_breaker_is_asked_once() -> None:
+    """For all the attempts of a call."""
+    asked: list[str] = []
+    told: list[Any] = []
+
+    def ask(host: str) -> str:
+        asked.append(host)
+        return host
+
+    def connect(host: str) -> None:
+        raise refusal()
+
+    policy = QUIET.replace(attempts=3, observers=(told.append,))
+    protected = retry_on_refused(policy=policy, target=ask, breaker=CircuitBreakers(observers=()))(connect)
+    with pytest.raises(ConnectionRefusedError):
+        protected("db:5432")
+    assert asked == ["db:5432"]
+    assert [event.target for event in told] == [Endpoint.parse("db:5432")] * 3
+
+
+def test_a_call_whose_breaker_cannot_be_found_is_retried_without_one() -> None:
+    client = Client(refusal(), refusal())
+
+    def ask() -> str:
+        raise LookupError
+
+    protected = retry_on_refused(policy=QUIET, target=ask, breaker=CircuitBreakers(observers=()))(lambda: client())
+    assert protected() == "connected"
+    assert client.calls == 3
+
+
+@pytest.mark.parametrize(("name", "shown"), [(None, "of"), ("outer", "outer of"), ("a\nb", "a\\nb of")])
+def test_a_policy_is_named_with_its_call(
+    name: str | None, shown: str, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where it has no effect, and where it fails."""
+
+    @retry_on_refused(policy=QUIET.replace(attempts=1, name="inner"))
+    def inner() -> None:
+        fake_clock.advance(1)
+        raise refusal()
+
+    @retry_on_refused(policy=QUIET.replace(name=name))
+    def outer() -> None:
+        fake_clock.advance(1)
+        inner()
+
+    @retry_on_refused(policy=QUIET.replace(name=name, retry=lambda state: 1 // 0))  # type: ignore[arg-type, return-value]
+    def broken() -> None:
+        raise refusal()
+
+    for function in (outer, broken):
+        with pytest.raises(ConnectionRefusedError):
+            function()
+    place = test_a_policy_is_named_with_its_call.__qualname__ + ".<locals>."
+    said = [record.getMessage().replace(place, "") for record in caplog.records]
+    assert said[0] == f"policy {shown} outer has no effect: policy inner of inner retries inside"
+    assert said[1].startswith(
+        f"policy {shown} broken failed on ConnectionRefusedError and is ignored (ZeroDivisionError"
+    )

@@ -174,6 +174,7 @@ class Recovery:
         """
         _need_headroom(HEADROOM)
         self._frame = frame or sys._getframe(1)
+        opened: CircuitOpenError | None = None
         try:
             if self._permit is not None or self._waiter is not None:
                 self._settle(self._outcome_of(error), error)

@@ -13,6 +13,7 @@ from .._scrub import scrub, type_name
 from .._values import Value
 from .._wrapping import name_of, refuse_unfit, wrap
 from ..backoff import Backoff, seconds
+from ..endpoint import Endpoint
 from ..errors import CircuitOpenError, PolicyError
 from ..events import CallRejected, Observer
 from ..logs import log_events
@@ -103,7 +104,7 @@ class CircuitBreaker(Core):
     ) -> None:
         from ._settings import check_count, check_counts, check_name  # only who makes a breaker pays for it
 
-        self.name = check_name(name)
+        self.name: str = check_name(name)
         if not isinstance(cooldown, Backoff):
             raise PolicyError(
                 f"CircuitBreaker.cooldown must be a Backoff, not {cooldown!r}: write Backoff(maximum=...)"
@@ -113,17 +114,17 @@ class CircuitBreaker(Core):
         timeout = seconds("CircuitBreaker.probe_timeout", probe_timeout)
         if timeout <= 0:
             raise PolicyError(f"CircuitBreaker.probe_timeout must be greater than 0 seconds, not {probe_timeout!r}")
-        self._rules = Rules(
+        self._rules: Rules = Rules(
             trip_after=check_count("trip_after", trip_after),
             close_after=check_count("close_after", close_after),
             probe_timeout=timeout,
             cooldown=cooldown.delay,
         )
         self._counts = check_counts(counts)
-        self.observers = logs.check_observers("CircuitBreaker.observers", observers)
+        self.observers: tuple[Observer, ...] = logs.check_observers("CircuitBreaker.observers", observers)
         self._listens = any(it is not log_events for it in self.observers)
-        self.target = None
-        self.used_at = 0.0
+        self.target: Endpoint | None = None
+        self.used_at: float = 0.0
         self._last_block: Permit | None = None  # the probe of a `with` block
         _context.prepare()
         self._begin(Circuit())

@@ -42,7 +42,6 @@ class Core:
 
     __slots__ = (
         "__weakref__",
-        "_busy",
         "_changes",
         "_circuit",
         "_deferred",
@@ -70,7 +69,6 @@ class Core:
 
     def _begin(self, circuit: Circuit) -> None:
         self._lock = threading.RLock()
-        self._busy = False
         self._deferred: deque[tuple[Callable[..., list[Waiter]], tuple[Any, ...]]] | None = None
         self._lot = Lot()
         self._changes: deque[CircuitChanged] | None = None
@@ -186,22 +184,23 @@ class Core:
     def _locked(self, operation: Callable[..., list[Waiter]], *args: Any) -> bool:
         """Do something under the lock, then what it calls for; False: it is done later, after what goes on now."""
         self._check_process()
-        with self._lock:
-            if self._busy:
-                if self._deferred is None:
-                    self._deferred = deque()
-                self._deferred.append((operation, args))
-                return False
-            self._busy = True
-            try:
-                woken = operation(*args)
-                while self._deferred:
-                    later, its = self._deferred.popleft()
-                    woken = woken + later(*its)
-            finally:
-                self._busy = False
+        lock: Any = self._lock
+        if (
+            lock._is_owned()
+        ):  # by an operation of this thread, in the middle of which a signal handler or finaliser runs
+            if self._deferred is None:
+                self._deferred = deque()
+            self._deferred.append((operation, args))
+            return False
+        with lock:
+            woken = operation(*args)
+            while self._deferred:
+                later, its = self._deferred.popleft()
+                woken = woken + later(*its)
         if woken or self._changes:
             self._after(woken)
+        if self._deferred:
+            self._locked(list)
         return True
 
     def _admit_locked(self, found: list[Permit], now: float) -> list[Waiter]:
@@ -248,8 +247,9 @@ class Core:
         waiter.batch = 0
         return woken
 
-    def _gone_locked(self, waiter: Waiter) -> list[Waiter]:
-        return self._lot.leave(waiter) + self._settled_locked(waiter, refused=False)
+    def _gone_locked(self, waiter: Waiter, waiting: deque[Waiter]) -> list[Waiter]:
+        waiting.extend(self._lot.leave(waiter) + self._settled_locked(waiter, refused=False))
+        return _NOTHING_MORE  # a list in a list would be a call in a call, once for each that is gone
 
     def _set(self, circuit: Circuit) -> None:
         self.sound = None  # first, so that an interrupt in between leaves nobody a permit of another state
@@ -307,9 +307,7 @@ class Core:
         while waiting:
             waiter = waiting.popleft()
             if not waiter.wake():  # its event loop is closed: its turn passes on
-                with self._lock:
-                    if not self._busy:
-                        waiting.extend(self._gone_locked(waiter))
+                self._locked(self._gone_locked, waiter, waiting)
         while self._changes:
             # One thread tells, so that the changes are told in their order; an observer that blocks or calls back
             # keeps nobody else from going on.
