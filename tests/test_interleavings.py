@@ -71,6 +71,9 @@ class Lock:
             self.owner = me
         me.holds += 1
 
+    def _is_owned(self) -> bool:
+        return self.owner is not None and self.owner is self.stage.current
+
     def __exit__(self, *_: object) -> None:
         me = self.stage.current
         if me is None or self.stage.failure is not None:

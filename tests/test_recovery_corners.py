@@ -342,3 +342,47 @@ def test_a_policy_is_named_with_its_call(
     assert said[1].startswith(
         f"policy {shown} broken failed on ConnectionRefusedError and is ignored (ZeroDivisionError"
     )
+
+
+class Awaitable:
+    """True, as every awaitable is."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+def test_a_strategy_that_gives_an_awaitable_retries_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A plain function that returns one is not found out before."""
+    client = Client(refusal())
+    protected = retry_on_refused(policy=QUIET.replace(retry=lambda state: Awaitable()))(lambda: client())  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConnectionRefusedError):
+        protected()
+    assert client.calls == 1
+    assert "gave an awaitable" in caplog.text
+
+
+def test_a_call_that_has_left_is_over(fake_clock: FakeClock) -> None:
+    recovery = recovery_of(QUIET, fake_clock)
+    assert failed(recovery, refusal()) == 0
+    assert not recovery.over
+    recovery.leave()
+    assert recovery.over is True
+
+
+def test_a_stop_strategy_that_fails_on_waking_ends_the_call_and_is_named(fake_clock: FakeClock) -> None:
+    told: list[Any] = []
+    asked: list[float] = []
+
+    def stop(state: tenacity.RetryCallState) -> bool:
+        asked.append(state.upcoming_sleep)
+        return len(asked) > 1 and bool(1 // 0)
+
+    recovery = recovery_of(QUIET.replace(stop=stop, observers=(told.append,)), fake_clock)
+    error = refusal()
+    assert failed(recovery, error) == 0
+    assert recovery.woken() is None
+    assert recovery.over
+    assert told[-1].reason == "the policy failed with ZeroDivisionError"
+    with pytest.raises(ConnectionRefusedError) as caught:
+        recovery.reraise()
+    assert caught.value is error
