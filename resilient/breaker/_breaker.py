@@ -348,7 +348,7 @@ class CircuitBreaker(Core):
 
     def _rejected(self, function: Any) -> CircuitOpenError:
         error = self.rejection()
-        if self.makes_probe():
+        if self._circuit.lease_until is not None and self.makes_probe():
             who = self.name if function is None else name_of(function)
             logs.complain(f"circuit {self.name}", who, RuntimeError("it stands round something inside of it as well"))
         observers = self.observers
