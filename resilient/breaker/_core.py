@@ -193,15 +193,22 @@ class Core:
             self._deferred.append((operation, args))
             return False
         with lock:
-            woken = operation(*args)
-            while self._deferred:
-                later, its = self._deferred.popleft()
-                woken = woken + later(*its)
+            woken = self._deferred_locked() if self._deferred else _NOTHING_MORE  # what came first is counted first
+            woken = woken + operation(*args)
+            if self._deferred:
+                woken = woken + self._deferred_locked()
         if woken or self._changes:
             self._after(woken)
         if self._deferred:
             self._locked(list)
         return True
+
+    def _deferred_locked(self) -> list[Waiter]:
+        woken: list[Waiter] = []
+        while self._deferred:
+            operation, args = self._deferred.popleft()
+            woken += operation(*args)
+        return woken
 
     def _admit_locked(self, found: list[Permit], now: float) -> list[Waiter]:
         circuit, permit = _circuit.admit(self._circuit, self._rules, now)
