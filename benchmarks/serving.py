@@ -128,9 +128,9 @@ class _Server:
 
 
 def _take_precedence() -> None:
-    """Go before the callers where the system allows it: a server elsewhere does not share their processor.
+    """Go before the callers where the system allows it.
 
-    Otherwise what is measured is whether a busy system lets the server accept before its backlog is full.
+    Otherwise what is measured is whether the system lets the server accept before its backlog is full.
     """
     with contextlib.suppress(AttributeError, OSError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
