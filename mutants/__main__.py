@@ -41,6 +41,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_retry.py",
         "test_parking.py",
         "test_recovery_corners.py",
+        "test_parking_corners.py",
         "test_attempts.py",
         "test_retry_deadline.py",
         "test_untouched.py",

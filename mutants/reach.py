@@ -19,6 +19,24 @@ LATE = "Timeout (0:"
 """What faulthandler says first."""
 
 
+class Noted:
+    """Notes each line of one frame. A function that returns itself would leave a circle with every frame.
+
+    And tests that count what is left behind would fail, for being watched.
+    """
+
+    __slots__ = ("_lines", "_name")
+
+    def __init__(self, name: str, lines: set[tuple[str, int]]) -> None:
+        self._name = name
+        self._lines = lines
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> Noted:
+        """Note the line; the same notes the next."""
+        self._lines.add((self._name, frame.f_lineno))
+        return self
+
+
 class Recorder:
     """Writes down, as JSON, the lines of some files that each test runs, and its seconds."""
 
@@ -33,15 +51,7 @@ class Recorder:
     def trace(self, frame: FrameType, event: str, arg: object) -> Any:
         """Note each line of the files."""
         name = self.names.get(frame.f_code.co_filename)
-        if name is None:
-            return None
-        lines = self.lines
-
-        def local(frame: FrameType, event: str, arg: object) -> Any:
-            lines.add((name, frame.f_lineno))
-            return local
-
-        return local(frame, event, arg)
+        return None if name is None else Noted(name, self.lines)(frame, event, arg)
 
     def recorded(self) -> Generator[None, Any, Any]:
         """Note the lines that run meanwhile, in threads too."""
