@@ -16,8 +16,8 @@ import pytest
 import tenacity
 from drivers import QUIET, Driver, on_every_driver, refusal
 
-from resilient import Cancellation, Policy, attempts, retry_on_refused
-from resilient.testing import no_retries
+from resilient import Cancellation, CircuitBreaker, CircuitOpenError, Policy, attempts, retry_on_refused
+from resilient.testing import FakeClock, no_retries
 
 
 class Refused(ConnectionRefusedError):
@@ -219,6 +219,22 @@ def test_no_retries_leaves_nothing_either() -> None:
     with no_retries():
         Driver("sync", "function").fail_often(100, without_a_cycle_of_its_own(alive), policy=Policy())
     assert len(alive) == 0
+
+
+@pytest.mark.usefixtures("_no_gc")
+@on_every_driver
+@pytest.mark.parametrize("waits", [False, True])
+def test_calls_that_a_circuit_turned_away_leave_no_error(driver: Driver, waits: bool, fake_clock: FakeClock) -> None:
+    """At once, or at their deadline; what it says is a new error each time, with its frames."""
+    circuit = CircuitBreaker("db", probe_timeout=1000, observers=())
+    circuit.isolate()
+    if waits:  # for a probe that hangs
+        circuit.release()
+        circuit.admit()
+    gc.collect()
+    driver.fail_often(50, list, policy=QUIET.replace(deadline=1), breaker=circuit)
+    assert not [found for found in gc.get_objects() if type(found) is CircuitOpenError]
+    assert fake_clock.now() == 50 * waits
 
 
 @on_every_driver

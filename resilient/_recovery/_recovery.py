@@ -155,7 +155,10 @@ class Recovery:
             self._give_up(error, answer)
             self._frame = None
         self.over = True
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
 
     def leave(self) -> None:
         """Give back, at any time, what the call holds: its place in a line, its turn, a permit that is not settled."""
