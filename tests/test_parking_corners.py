@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import pytest
 from drivers import QUIET, Client, Driver, notes_of, on_every_driver, refusal
-from test_parking import breaker, trip
+from test_parking import PATIENT, TEN, breaker, trip
+from test_recovery_corners import plan_of
 
 from resilient import (
     CallParked,
     Cancellation,
     CircuitBreaker,
     CircuitOpenError,
+    Policy,
     RetriesExhausted,
+    clock,
     retry_if_refused,
     retry_on_refused,
 )
+from resilient._recovery import Recovery
 from resilient.testing import FakeClock, RecordedEvents, no_retries
 
 
@@ -139,3 +145,91 @@ def test_a_parked_call_that_has_not_run_says_what_the_breaker_counted_last(
             0,
             1,
         )
+
+
+class Forgotten:
+    """A connection that a client left in its frame: it goes with the frame, and somebody hears of it."""
+
+    def __init__(self, going: Callable[[], object]) -> None:
+        self._going = going
+
+    def connect(self) -> None:
+        raise refusal()
+
+    def __del__(self) -> None:
+        self._going()
+
+
+@on_every_driver
+@pytest.mark.parametrize("reason", ["cancelled", "circuit db is isolated"])
+def test_a_call_hears_what_happens_between_its_failure_and_its_parking(
+    driver: Driver, reason: str, fake_clock: FakeClock, recorded_events: RecordedEvents
+) -> None:
+    """It ends with its own error, and without a pause."""
+    circuit, cancel = breaker(), Cancellation()
+    going = cancel.cancel if reason == "cancelled" else circuit.isolate
+
+    def connect() -> None:
+        connection = Forgotten(going)
+        connection.connect()
+
+    error = driver.fail(connect, policy=QUIET, breaker=circuit, cancel=cancel)
+    assert type(error) is ConnectionRefusedError
+    assert error.__context__ is None
+    assert (fake_clock.now(), set(fake_clock.sleeps), circuit.parked) == (0, {0}, 0)
+    (given_up,) = recorded_events.of(RetriesExhausted)
+    assert (given_up.attempt, given_up.reason) == (1, reason)
+    assert recorded_events.of(CallParked) == []
+
+
+@on_every_driver
+@pytest.mark.parametrize("parked", [False, True])
+def test_a_probe_that_goes_through_its_own_breaker_is_made_once(
+    driver: Driver, parked: bool, fake_clock: FakeClock
+) -> None:
+    """Whether its turn has come already or it has to wait for it."""
+    circuit, client = trip(CircuitBreaker("round itself", trip_after=1, cooldown=TEN, observers=())), Client()
+    if not parked:
+        fake_clock.advance(10)
+    entered: list[float] = []
+
+    def connect() -> Any:
+        entered.append(fake_clock.now())
+        return circuit.call(client)
+
+    assert driver.call(connect, policy=QUIET, breaker=circuit) == "connected"
+    assert (entered, client.calls, circuit.state) == ([10], 1, "closed")
+    assert fake_clock.sleeps == ([10] if parked else [])
+
+
+# One call by itself.
+
+
+def recovery_of(circuit: CircuitBreaker, policy: Policy = PATIENT, **settings: Any) -> Recovery:
+    """A call that has not asked its circuit for leave yet."""
+    return Recovery(
+        plan_of(policy, breaker=circuit, **settings), clock.now(), (), {}, circuit, host=settings.get("host")
+    )
+
+
+def test_a_call_that_may_not_begin_is_over() -> None:
+    """Whoever drives it."""
+    circuit = breaker()
+    circuit.isolate()
+    call = recovery_of(circuit)
+    with pytest.raises(CircuitOpenError):
+        call.enter(None)
+    assert call.over is True
+
+
+def test_an_interrupted_probe_does_not_cost_its_loop_the_next_turn(fake_clock: FakeClock) -> None:
+    """It stands in the line no more: nothing moves there when it leaves."""
+    circuit = trip(breaker())
+    hosts = {"A1": "A", "A2": "A", "B1": "B", "B2": "B", "C1": "C", "C2": "C", "D": "D", "E": "E"}
+    calls = {name: recovery_of(circuit, host=lambda host=host: host) for name, host in hosts.items()}
+    assert [call.enter(None) for call in calls.values()] == [10, inf, 10.25, inf, 10.5, inf, inf, inf]
+    fake_clock.advance(10)
+    assert calls["A1"].woken() is None
+    for name in ("B1", "A1", "C1"):
+        calls[name].leave()
+    assert (calls["A2"].woken(), calls["B2"].woken()) == (0.5, inf)
