@@ -19,6 +19,7 @@ from resilient import (
     Cancellation,
     Policy,
     RetriesExhausted,
+    RetryScheduled,
     attempts,
     retry_if_not_ready,
     retry_if_refused,
@@ -319,6 +320,17 @@ def test_a_cached_error_is_retried_on_a_clock_that_stands_still(driver: Driver) 
     assert client.calls == 5
 
 
+@pytest.mark.usefixtures("fake_clock")
+def test_a_cached_error_is_retried_by_the_next_call_of_the_same_function() -> None:
+    """Two decorated calls in one frame, on a clock that stands still: neither is inside the other."""
+    cached = refusal()
+    first, second = Client(cached), Client(cached)
+    with contextlib.suppress(ConnectionRefusedError):
+        retry_on_refused(first, policy=QUIET.replace(attempts=1))()
+    assert retry_on_refused(second, policy=OUTER)() == "connected"
+    assert second.calls == 2
+
+
 @pytest.mark.parametrize("order", ["patient first", "impatient first"])
 def test_two_callers_that_share_a_future_both_keep_their_retries(order: str) -> None:
     """As in a client that connects once for all who ask: they get one error object."""
@@ -373,3 +385,17 @@ def test_an_inner_call_that_was_cancelled_has_given_up(recorded_events: Recorded
         retry_on_refused(policy=OUTER)(retry_on_refused(client, policy=INNER, cancel=cancel))()
     assert client.calls == 1
     assert [type(event) for event in recorded_events] == [RetriesExhausted]
+
+
+@on_every_driver
+def test_an_inner_call_that_ended_in_a_pause_has_given_up(driver: Driver, recorded_events: RecordedEvents) -> None:
+    """Its error is raised again after the pause, and is not the outer call's."""
+    client = down()
+    inner = INNER.replace(backoff=tenacity.wait_fixed(1e-6), stop=lambda state: not state.upcoming_sleep)
+    with pytest.raises(ConnectionRefusedError):
+        driver.run(nest(driver, client, inner=inner))
+    assert client.calls == 1
+    assert [(event.policy, type(event)) for event in recorded_events] == [
+        ("inner", RetryScheduled),
+        ("inner", RetriesExhausted),
+    ]

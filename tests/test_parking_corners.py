@@ -7,9 +7,9 @@ from math import inf
 from typing import Any
 
 import pytest
-from drivers import QUIET, Client, Driver, notes_of, on_every_driver, refusal
+from drivers import QUIET, Client, Driver, noted, notes_of, on_every_driver, refusal
 from test_parking import PATIENT, TEN, breaker, trip
-from test_recovery_corners import plan_of
+from test_recovery_corners import failed, plan_of
 
 from resilient import (
     CallParked,
@@ -202,6 +202,28 @@ def test_a_probe_that_goes_through_its_own_breaker_is_made_once(
     assert fake_clock.sleeps == ([10] if parked else [])
 
 
+@on_every_driver
+def test_what_the_client_made_of_a_rejection_comes_out_of_a_call_that_never_ran(
+    driver: Driver, fake_clock: FakeClock
+) -> None:
+    """The same object, at its deadline, after another's probe has hung."""
+    circuit, raised = trip(breaker()), list[Exception]()
+    fake_clock.advance(10)
+    circuit.admit()
+
+    def connect() -> Any:
+        try:
+            circuit.call(list)
+        except CircuitOpenError as rejection:
+            raised.append(OSError("no connection"))
+            raise raised[-1] from rejection
+
+    error = driver.fail(connect, policy=QUIET.replace(deadline=5))
+    assert [error] == raised
+    assert (type(error.__cause__), fake_clock.now()) == (CircuitOpenError, 15)
+    assert notes_of(error) == noted("resilient: gave up after 0 attempts in 5.0 s (deadline 5 s)")
+
+
 # One call by itself.
 
 
@@ -233,3 +255,64 @@ def test_an_interrupted_probe_does_not_cost_its_loop_the_next_turn(fake_clock: F
     for name in ("B1", "A1", "C1"):
         calls[name].leave()
     assert (calls["A2"].woken(), calls["B2"].woken()) == (0.5, inf)
+
+
+def test_who_has_left_moves_nothing_by_leaving_again(fake_clock: FakeClock) -> None:
+    """Its loop has others in the line."""
+    circuit = trip(breaker())
+    hosts = {"A1": "A", "A2": "A", "B1": "B", "B2": "B", "C1": "C", "C2": "C", "D": "D", "E": "E"}
+    calls = {name: recovery_of(circuit, host=lambda host=host: host) for name, host in hosts.items()}
+    for call in calls.values():
+        call.enter(None)
+    for name in ("A1", "B1", "A1", "C1", "D"):
+        calls[name].leave()
+    assert {name: calls[name].woken() for name in ("E", "A2", "B2", "C2")} == {
+        "E": 10,
+        "A2": 10.25,
+        "B2": 10.5,
+        "C2": inf,
+    }
+
+
+def test_the_refusal_of_a_call_that_was_let_go_keeps_the_others_waiting(fake_clock: FakeClock) -> None:
+    """Also where the breaker is round the function, which then has nothing to settle but that."""
+    circuit = trip(breaker())
+    fake_clock.advance(10)
+    probe = circuit.admit()
+    first, second = (Recovery(plan_of(PATIENT), 10, (), {}) for _ in range(2))
+    for call in (first, second):
+        assert call.enter(failed(call, circuit.rejection())) == (30 if call is first else 30.25)
+    circuit.settle(probe, "success")
+    assert first.woken() is None
+    assert second.woken() == pytest.approx(0.05)
+    assert failed(first, refusal()) == 0
+    assert second.woken() == 10
+
+
+class Stop(BaseException):
+    """An interrupt that loops do not take for their own."""
+
+
+@on_every_driver
+def test_an_interrupted_probe_is_given_back(driver: Driver, fake_clock: FakeClock) -> None:
+    """It says nothing of the endpoint, and the next caller may probe at once."""
+    circuit, client = trip(breaker()), Client(Stop())
+    assert type(driver.fail(client, policy=QUIET, breaker=circuit)) is Stop
+    assert (circuit.state, circuit.snapshot().probing, circuit.parked) == ("half-open", False, 0)
+    assert driver.call(client, policy=QUIET, breaker=circuit) == "connected"
+    assert fake_clock.now() == 10
+
+
+def test_a_stop_strategy_that_fails_on_waking_is_named_where_no_attempt_was_made(
+    fake_clock: FakeClock, caplog: pytest.LogCaptureFixture, recorded_events: RecordedEvents
+) -> None:
+    """There is no error of the client's that it could have failed on."""
+    call = recovery_of(trip(breaker()), PATIENT.replace(stop=lambda state: bool(1 // 0)))
+    assert call.enter(None) == 10
+    fake_clock.advance(10)
+    assert call.woken() is None
+    with pytest.raises(CircuitOpenError):
+        call.reraise()
+    assert recorded_events.of(RetriesExhausted)[0].reason == "the policy failed with ZeroDivisionError"
+    (said,) = caplog.messages
+    assert said.startswith("policy of connect failed on ZeroDivisionError and is ignored (ZeroDivisionError")

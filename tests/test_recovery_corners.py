@@ -6,13 +6,13 @@ import concurrent.futures
 import copy
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
 import tenacity
-from drivers import QUIET, Client, refusal
+from drivers import AT_ONCE, QUIET, Client, Driver, notes_of, refusal
 
 from resilient import (
     Backoff,
@@ -369,7 +369,9 @@ def test_a_call_that_has_left_is_over(fake_clock: FakeClock) -> None:
     assert recovery.over is True
 
 
-def test_a_stop_strategy_that_fails_on_waking_ends_the_call_and_is_named(fake_clock: FakeClock) -> None:
+def test_a_stop_strategy_that_fails_on_waking_ends_the_call_and_is_named(
+    fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
     told: list[Any] = []
     asked: list[float] = []
 
@@ -383,6 +385,56 @@ def test_a_stop_strategy_that_fails_on_waking_ends_the_call_and_is_named(fake_cl
     assert recovery.woken() is None
     assert recovery.over
     assert told[-1].reason == "the policy failed with ZeroDivisionError"
+    (said,) = caplog.messages
+    assert said.startswith("policy of connect failed on ConnectionRefusedError and is ignored (ZeroDivisionError")
     with pytest.raises(ConnectionRefusedError) as caught:
         recovery.reraise()
     assert caught.value is error
+
+
+def test_a_call_whose_error_flies_is_over(fake_clock: FakeClock) -> None:
+    """Whoever drives it; and so is one that succeeded."""
+    recovery = recovery_of(QUIET, fake_clock)
+    assert failed(recovery, ValueError()) is None
+    assert recovery.over is True
+    recovery = recovery_of(QUIET, fake_clock)
+    recovery.succeeded()
+    assert recovery.over is True
+
+
+def test_a_strategy_that_fails_ends_the_call_and_is_named(fake_clock: FakeClock) -> None:
+    told: list[Any] = []
+    policy = QUIET.replace(stop=lambda state: bool(1 // 0), observers=(told.append,))
+    assert failed(recovery_of(policy, fake_clock), refusal()) is None
+    assert [event.reason for event in told] == ["the policy failed with ZeroDivisionError"]
+
+
+def nearly_full(left: int, call: Callable[[], Any]) -> Any:
+    """Call something where the stack has room for so many frames more, or a few less."""
+    depth, frame = 0, sys._getframe()
+    while frame.f_back is not None:
+        depth, frame = depth + 1, frame.f_back
+
+    def dive(frames: int) -> Any:
+        return dive(frames - 1) if frames else call()
+
+    return dive(sys.getrecursionlimit() - depth - left)
+
+
+@pytest.mark.parametrize("driver", [Driver("sync", "function"), Driver("sync", "block")], ids=str)
+def test_where_the_stack_is_nearly_full_a_call_is_retried_or_its_error_flies_as_it_is(
+    driver: Driver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no half of a decision: no complaint, no note, no attempt that cannot end."""
+    ends: set[Any] = set()
+    for left in range(150):
+        client = Client(refusal())
+        protected = driver.protect(client, policy=Policy(backoff=AT_ONCE))
+        try:
+            ends.add(nearly_full(left, protected))
+        except ConnectionRefusedError as error:
+            ends.add(("refused", error is client.raised, client.calls, len(notes_of(error))))
+        except RecursionError:
+            ends.add(("not called", client.raised is None))
+    assert ends == {"connected", ("refused", True, 1, 0), ("not called", True)}
+    assert [record.getMessage() for record in caplog.records if "ignored" in record.getMessage()] == []
