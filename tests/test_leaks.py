@@ -213,6 +213,44 @@ def test_a_loop_that_is_left_unfinished_leaves_nothing() -> None:
 
 
 @pytest.mark.usefixtures("_no_gc")
+def test_an_attempt_that_succeeded_holds_nothing_of_those_before() -> None:
+    """The name outlives its loop."""
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    refuse = without_a_cycle_of_its_own(alive)
+    for attempt in attempts(policy=QUIET):
+        with attempt:
+            if attempt.number < 3:
+                refuse()
+    assert attempt.number == 3
+    assert len(alive) == 0
+
+
+class Stop(BaseException):
+    """An interrupt that loops do not take for their own."""
+
+
+@pytest.mark.usefixtures("_no_gc")
+@on_every_driver
+def test_interrupted_calls_leave_nothing(driver: Driver) -> None:
+    """Of the attempts that failed before."""
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    refuse = without_a_cycle_of_its_own(alive)
+    calls = 0
+
+    def connect() -> None:
+        nonlocal calls
+        calls += 1
+        if calls % 2:
+            refuse()
+        raise Stop
+
+    for _ in range(10):
+        assert type(driver.fail(connect, policy=QUIET)) is Stop
+    assert calls == 20
+    assert len(alive) == 0
+
+
+@pytest.mark.usefixtures("_no_gc")
 def test_no_retries_leaves_nothing_either() -> None:
     """Nothing was held in the first place."""
     alive: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -7,17 +7,21 @@ from math import inf
 from typing import Any
 
 import pytest
-from drivers import QUIET, Client, Driver, noted, notes_of, on_every_driver, refusal
+import tenacity
+from drivers import QUIET, Client, Driver, down, noted, notes_of, on_every_driver, refusal
 from test_parking import PATIENT, TEN, breaker, trip
 from test_recovery_corners import failed, plan_of
 
 from resilient import (
+    Backoff,
     CallParked,
     Cancellation,
     CircuitBreaker,
+    CircuitChanged,
     CircuitOpenError,
     Policy,
     RetriesExhausted,
+    RetryScheduled,
     clock,
     retry_if_refused,
     retry_on_refused,
@@ -224,6 +228,62 @@ def test_what_the_client_made_of_a_rejection_comes_out_of_a_call_that_never_ran(
     assert notes_of(error) == noted("resilient: gave up after 0 attempts in 5.0 s (deadline 5 s)")
 
 
+@on_every_driver
+def test_a_call_that_goes_at_once_and_succeeds_has_not_recovered(
+    driver: Driver, fake_clock: FakeClock, recorded_events: RecordedEvents
+) -> None:
+    """The circuit has, and says so."""
+    circuit = trip(breaker())
+    fake_clock.advance(10)
+    assert driver.call(Client(), policy=QUIET, breaker=circuit) == "connected"
+    assert {type(event) for event in recorded_events} == {CircuitChanged}
+
+
+@on_every_driver
+def test_a_circuit_that_stays_open_beyond_the_deadline_of_a_call_that_ran_costs_no_pause(
+    driver: Driver, fake_clock: FakeClock
+) -> None:
+    """Not even one of no length: its error flies from its own handler."""
+    circuit, client = breaker(), down()
+    assert driver.fail(client, policy=QUIET.replace(deadline=9), breaker=circuit) is client.raised
+    assert (client.calls, fake_clock.sleeps, circuit.parked) == (1, [], 0)
+
+
+@on_every_driver
+def test_a_circuit_that_others_open_during_a_pause_is_waited_for_on_waking(
+    driver: Driver, fake_clock: FakeClock
+) -> None:
+    """Before its next attempt, which is the probe."""
+    circuit, client = breaker(trip_after=2), Client(refusal())
+    policy = PATIENT.replace(
+        backoff=Backoff(initial=1, maximum=1, jitter="none"),
+        observers=(lambda event: trip(circuit) if isinstance(event, RetryScheduled) else None,),
+    )
+    entered: list[float] = []
+
+    def connect() -> str:
+        entered.append(fake_clock.now())
+        return client()
+
+    assert driver.call(connect, policy=policy, breaker=circuit) == "connected"
+    assert (entered, fake_clock.sleeps, circuit.state) == ([0, 10], [1, 9], "closed")
+
+
+@on_every_driver
+def test_after_an_attempt_at_the_deadline_no_backoff_is_asked_for(driver: Driver, fake_clock: FakeClock) -> None:
+    """There is no pause to come."""
+    circuit, client = trip(breaker()), down()
+    asked: list[float | None] = []
+
+    def backoff(state: tenacity.RetryCallState) -> float:
+        asked.append(state.seconds_since_start)
+        return 1
+
+    error = driver.fail(client, policy=QUIET.replace(deadline=10, backoff=backoff), breaker=circuit)
+    assert error is client.raised
+    assert (client.calls, fake_clock.now(), asked) == (1, 10, [])
+
+
 # One call by itself.
 
 
@@ -304,9 +364,13 @@ def test_an_interrupted_probe_is_given_back(driver: Driver, fake_clock: FakeCloc
 
 
 def test_a_stop_strategy_that_fails_on_waking_is_named_where_no_attempt_was_made(
-    fake_clock: FakeClock, caplog: pytest.LogCaptureFixture, recorded_events: RecordedEvents
+    fake_clock: FakeClock,
+    recorded_events: RecordedEvents,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There is no error of the client's that it could have failed on."""
+    monkeypatch.setattr("resilient.logs._complaints", set())
     call = recovery_of(trip(breaker()), PATIENT.replace(stop=lambda state: bool(1 // 0)))
     assert call.enter(None) == 10
     fake_clock.advance(10)

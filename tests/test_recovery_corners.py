@@ -270,6 +270,23 @@ def test_strategies_see_the_arguments_of_the_call_and_no_function(fake_clock: Fa
     assert seen == [(None, ("db",), {}, 1)]
 
 
+def test_strategies_see_the_statistics_of_one_call(fake_clock: FakeClock) -> None:
+    """As tenacity keeps them, from its first failure to its last."""
+    seen: list[Any] = []
+
+    def look(state: tenacity.RetryCallState) -> float:
+        statistics = state.retry_object.statistics
+        seen.append((statistics["attempt_number"], statistics["idle_for"], state.idle_for))
+        return 1.5
+
+    for _ in range(2):
+        recovery = recovery_of(QUIET.replace(backoff=look), fake_clock)
+        for _ in range(3):
+            assert failed(recovery, refusal()) == 1.5
+            assert recovery.woken() is None
+    assert seen == [(1, 0, 0), (2, 1.5, 1.5), (3, 3, 3)] * 2
+
+
 def test_every_ten_seconds_a_quiet_log_shows_that_the_call_still_waits(fake_clock: FakeClock) -> None:
     """The first retry, and then the first one after ten seconds or more."""
     told: list[Any] = []
@@ -280,6 +297,21 @@ def test_every_ten_seconds_a_quiet_log_shows_that_the_call_still_waits(fake_cloc
         fake_clock.advance(5)
         assert recovery.woken() is None
     assert [event.heartbeat for event in told] == [True, False, True, False, True, False]
+
+
+def test_an_attempt_for_the_deadline_is_the_last_also_where_its_pause_ends_a_little_early(
+    fake_clock: FakeClock,
+) -> None:
+    """As timers do whose clock is another one."""
+    told: list[Any] = []
+    policy = Policy(deadline=5, backoff=Backoff(initial=10, maximum=10, jitter="none"), observers=(told.append,))
+    recovery = recovery_of(policy, fake_clock)
+    fake_clock.advance(2)
+    assert failed(recovery, refusal()) == 3
+    fake_clock.advance(2.999)
+    assert recovery.woken() is None
+    assert failed(recovery, refusal()) is None
+    assert (told[-1].attempt, told[-1].reason) == (2, "deadline 5 s")
 
 
 def test_a_target_that_was_the_key_of_a_breaker_is_asked_once() -> None:
@@ -358,7 +390,14 @@ def test_a_strategy_that_gives_an_awaitable_retries_nothing(caplog: pytest.LogCa
     with pytest.raises(ConnectionRefusedError):
         protected()
     assert client.calls == 1
-    assert "gave an awaitable" in caplog.text
+    assert "PolicyError: the retry strategy gave an awaitable, and a decision never waits" in caplog.text
+
+
+def test_a_strategy_may_answer_with_whatever_is_true() -> None:
+    """As functions do that return what they found."""
+    client = Client(refusal())
+    assert retry_on_refused(client, policy=QUIET.replace(retry=lambda state: "found"))() == "connected"  # type: ignore[arg-type, return-value]
+    assert client.calls == 2
 
 
 def test_a_call_that_has_left_is_over(fake_clock: FakeClock) -> None:
@@ -370,8 +409,9 @@ def test_a_call_that_has_left_is_over(fake_clock: FakeClock) -> None:
 
 
 def test_a_stop_strategy_that_fails_on_waking_ends_the_call_and_is_named(
-    fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+    fake_clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("resilient.logs._complaints", set())
     told: list[Any] = []
     asked: list[float] = []
 
