@@ -326,8 +326,8 @@ def test_a_cached_error_is_retried_by_the_next_call_of_the_same_function() -> No
     cached = refusal()
     first, second = Client(cached), Client(cached)
     with contextlib.suppress(ConnectionRefusedError):
-        retry_on_refused(first, policy=QUIET.replace(attempts=1))()
-    assert retry_on_refused(second, policy=OUTER)() == "connected"
+        retry_on_refused(lambda: first(), policy=QUIET.replace(attempts=1))()
+    assert retry_on_refused(lambda: second(), policy=OUTER)() == "connected"
     assert second.calls == 2
 
 

@@ -86,7 +86,7 @@ def test_an_outer_call_may_ask_for_multiplied_retries_at_a_circuit(driver: Drive
 
 @on_every_driver
 def test_a_circuit_that_has_closed_meanwhile_is_tried_again_at_once_and_only_once(
-    driver: Driver, fake_clock: FakeClock
+    driver: Driver, fake_clock: FakeClock, recorded_events: RecordedEvents
 ) -> None:
     """An old error that is kept and raised for ever is no circuit's word any more."""
     circuit = trip(breaker())
@@ -103,6 +103,7 @@ def test_a_circuit_that_has_closed_meanwhile_is_tried_again_at_once_and_only_onc
     assert error is kept.value
     assert len(calls) == 2
     assert (fake_clock.now(), circuit.parked) == (0, 0)
+    assert recorded_events.of(CallParked) == []
 
 
 def test_a_call_out_of_the_middle_of_a_breakers_own_work_is_turned_away(
@@ -284,6 +285,44 @@ def test_after_an_attempt_at_the_deadline_no_backoff_is_asked_for(driver: Driver
     assert (client.calls, fake_clock.now(), asked) == (1, 10, [])
 
 
+@on_every_driver
+def test_a_rejection_of_nobodys_passes_at_once(
+    driver: Driver, recorded_events: RecordedEvents, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that came from another process, say: there is nothing to wait for."""
+    client = Client(CircuitOpenError("db", 1.0))
+    error = driver.fail(client, policy=QUIET)
+    assert error is client.raised
+    assert (client.calls, notes_of(error), caplog.messages, list(recorded_events)) == (1, [], [], [])
+
+
+@on_every_driver
+def test_a_turn_that_comes_while_parking_is_told_is_taken(driver: Driver, fake_clock: FakeClock) -> None:
+    """By a slow observer; the attempt is the probe, as it would have been."""
+    circuit = trip(breaker())
+    policy = PATIENT.replace(
+        observers=(lambda event: fake_clock.advance(10) if isinstance(event, CallParked) else None,)
+    )
+    assert driver.call(Client(), policy=policy, breaker=circuit) == "connected"
+    assert (fake_clock.now(), fake_clock.sleeps, circuit.state, circuit.parked) == (10, [0], "closed", 0)
+
+
+@on_every_driver
+def test_a_call_inside_of_a_probe_says_why_it_does_not_wait_for_it(
+    driver: Driver, fake_clock: FakeClock, recorded_events: RecordedEvents
+) -> None:
+    """The breaker stands outside of the retries, and its own probe is what fails."""
+    circuit, client = trip(CircuitBreaker("outside", trip_after=1, cooldown=TEN, observers=())), down()
+    fake_clock.advance(10)
+    protected = circuit(driver.protect(client, policy=QUIET, breaker=circuit))
+    with pytest.raises(ConnectionRefusedError):
+        driver.run(protected)
+    assert [event.reason for event in recorded_events.of(RetriesExhausted)] == [
+        "circuit outside waits for the very call that this one is a part of"
+    ]
+    assert client.calls == 1
+
+
 # One call by itself.
 
 
@@ -294,14 +333,15 @@ def recovery_of(circuit: CircuitBreaker, policy: Policy = PATIENT, **settings: A
     )
 
 
-def test_a_call_that_may_not_begin_is_over() -> None:
-    """Whoever drives it."""
+def test_a_call_that_may_not_begin_is_over(recorded_events: RecordedEvents) -> None:
+    """Whoever drives it; it has not parked."""
     circuit = breaker()
     circuit.isolate()
     call = recovery_of(circuit)
     with pytest.raises(CircuitOpenError):
         call.enter(None)
     assert call.over is True
+    assert recorded_events.of(CallParked) == []
 
 
 def test_an_interrupted_probe_does_not_cost_its_loop_the_next_turn(fake_clock: FakeClock) -> None:
@@ -330,6 +370,31 @@ def test_who_has_left_moves_nothing_by_leaving_again(fake_clock: FakeClock) -> N
         "E": 10,
         "A2": 10.25,
         "B2": 10.5,
+        "C2": inf,
+    }
+
+
+def test_who_has_given_up_in_the_line_moves_nothing_by_leaving_it(fake_clock: FakeClock) -> None:
+    """At its deadline, while another's probe hangs."""
+    circuit = trip(breaker())
+    fake_clock.advance(10)
+    circuit.admit()
+    hosts = {"A1": "A", "A2": "A", "B1": "B", "B2": "B", "C1": "C", "C2": "C", "D": "D", "E": "E"}
+    calls = {
+        name: recovery_of(circuit, PATIENT.replace(deadline=5 if name == "B1" else None), host=lambda host=host: host)
+        for name, host in hosts.items()
+    }
+    for call in calls.values():
+        call.enter(None)
+    fake_clock.advance(5)
+    calls["A1"].leave()
+    assert calls["B1"].woken() is None
+    for name in ("C1", "B1", "D"):
+        calls[name].leave()
+    assert {name: calls[name].woken() for name in ("E", "A2", "B2", "C2")} == {
+        "E": 25,
+        "A2": 25.25,
+        "B2": 25.5,
         "C2": inf,
     }
 
@@ -380,3 +445,60 @@ def test_a_stop_strategy_that_fails_on_waking_is_named_where_no_attempt_was_made
     assert recorded_events.of(RetriesExhausted)[0].reason == "the policy failed with ZeroDivisionError"
     (said,) = caplog.messages
     assert said.startswith("policy of connect failed on ZeroDivisionError and is ignored (ZeroDivisionError")
+
+
+def test_a_call_that_gives_up_in_the_line_has_left_it() -> None:
+    """Before its driver says so."""
+    circuit = trip(breaker())
+    call = recovery_of(circuit)
+    call.enter(None)
+    assert circuit.parked == 1
+    circuit.isolate()
+    assert call.woken() is None
+    assert (call.over, circuit.parked) == (True, 0)
+
+
+def test_a_call_that_was_to_park_when_retries_are_switched_off_says_so(recorded_events: RecordedEvents) -> None:
+    """It keeps its own error."""
+    circuit, error = breaker(), refusal()
+    permit = circuit.try_admit()
+    call = Recovery(plan_of(PATIENT, breaker=circuit), clock.now(), (), {}, circuit, permit)
+    step = failed(call, error)
+    with no_retries():
+        assert call.enter(step) == 0
+        assert call.woken() is None
+    assert recorded_events.of(RetriesExhausted)[0].reason == "no retries"
+    with pytest.raises(ConnectionRefusedError) as caught:
+        call.reraise()
+    assert caught.value is error
+
+
+def test_a_rejection_from_before_the_circuit_closed_stands_behind_those_who_still_wait(fake_clock: FakeClock) -> None:
+    """They are let go in batches, and it does not overtake them."""
+    circuit = trip(breaker())
+    old, others = circuit.rejection(), [recovery_of(circuit) for _ in range(2)]
+    for other in others:
+        other.enter(None)
+    fake_clock.advance(10)
+    circuit.settle(circuit.admit(), "success")
+    assert (circuit.state, circuit.parked) == ("closed", 1)
+    call = Recovery(plan_of(PATIENT), clock.now(), (), {})
+    assert call.enter(failed(call, old)) == pytest.approx(0.3)
+    assert circuit.parked == 2
+
+
+def test_a_stop_strategy_sees_what_the_circuit_said_where_no_attempt_was_made(fake_clock: FakeClock) -> None:
+    """Or what the client made of it."""
+    circuit, seen = trip(breaker()), list[Any]()
+    policy = PATIENT.replace(stop=lambda state: seen.append(state.outcome.exception()))  # type: ignore[arg-type, return-value, union-attr]
+    inside, given = Recovery(plan_of(policy), clock.now(), (), {}), recovery_of(circuit, policy)
+    made_of_it = OSError("no connection")
+    made_of_it.__cause__ = circuit.rejection()
+    inside.enter(failed(inside, made_of_it))
+    given.enter(None)
+    fake_clock.advance(10)
+    assert inside.woken() is None
+    fake_clock.advance(0.5)
+    assert given.woken() is None
+    assert seen[0] is made_of_it
+    assert type(seen[1]) is CircuitOpenError

@@ -287,6 +287,15 @@ def test_strategies_see_the_statistics_of_one_call(fake_clock: FakeClock) -> Non
     assert seen == [(1, 0, 0), (2, 1.5, 1.5), (3, 3, 3)] * 2
 
 
+def test_a_stop_strategy_sees_the_last_error_on_waking_as_well(fake_clock: FakeClock) -> None:
+    seen: list[Any] = []
+    recovery = recovery_of(QUIET.replace(stop=lambda state: seen.append(state.outcome.exception())), fake_clock)  # type: ignore[arg-type, return-value, union-attr]
+    error = refusal()
+    assert failed(recovery, error) == 0
+    assert recovery.woken() is None
+    assert seen == [error, error]
+
+
 def test_every_ten_seconds_a_quiet_log_shows_that_the_call_still_waits(fake_clock: FakeClock) -> None:
     """The first retry, and then the first one after ten seconds or more."""
     told: list[Any] = []
