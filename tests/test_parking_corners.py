@@ -17,8 +17,10 @@ from resilient import (
     CallParked,
     Cancellation,
     CircuitBreaker,
+    CircuitBreakers,
     CircuitChanged,
     CircuitOpenError,
+    Endpoint,
     Policy,
     RetriesExhausted,
     RetryScheduled,
@@ -321,6 +323,19 @@ def test_a_call_inside_of_a_probe_says_why_it_does_not_wait_for_it(
         "circuit outside waits for the very call that this one is a part of"
     ]
     assert client.calls == 1
+
+
+def test_a_parked_call_names_its_own_target_or_else_the_breakers(
+    fake_clock: FakeClock, recorded_events: RecordedEvents
+) -> None:
+    """A breaker out of `CircuitBreakers` has one."""
+    db, replica = Endpoint.parse("db:5432"), Endpoint.parse("replica:5432")
+    for target, expected in ((None, db), ("replica:5432", replica)):
+        circuit = trip(CircuitBreakers(trip_after=1, cooldown=TEN, observers=())[db])
+        retry_on_refused(circuit(Client()), policy=QUIET, target=target)()
+        (parked,) = recorded_events.of(CallParked)
+        assert parked.target == expected
+        recorded_events.clear()
 
 
 # One call by itself.

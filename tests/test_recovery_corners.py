@@ -451,6 +451,15 @@ def test_a_call_whose_error_flies_is_over(fake_clock: FakeClock) -> None:
     assert recovery.over is True
 
 
+def test_a_stop_strategy_that_ends_a_call_without_a_deadline_is_named(fake_clock: FakeClock) -> None:
+    told: list[Any] = []
+    policy = QUIET.replace(deadline=None, stop=tenacity.stop_after_delay(5), observers=(told.append,))
+    recovery = recovery_of(policy, fake_clock)
+    fake_clock.advance(5)
+    assert failed(recovery, refusal()) is None
+    assert [event.reason for event in told] == ["stop strategy stop_after_delay"]
+
+
 def test_a_strategy_that_fails_ends_the_call_and_is_named(fake_clock: FakeClock) -> None:
     told: list[Any] = []
     policy = QUIET.replace(stop=lambda state: bool(1 // 0), observers=(told.append,))
