@@ -55,6 +55,7 @@ class FakeClock:
         self._time = 0.0
         self._lock = threading.Lock()
         self._sleepers: dict[object, float] = {}
+        self._signals: dict[object, Signal] = {}
         self._awake: dict[weakref.ref[Caller], float] = {}
         self._touched = time.monotonic()
         self._held = 0
@@ -89,7 +90,7 @@ class FakeClock:
 
     def sleep(self, seconds: float, cancellation: Signal | None, caller: Caller) -> None:
         """Pause this thread on this clock. The drivers call it."""
-        key = self._enter(seconds, caller)
+        key = self._enter(seconds, cancellation, caller)
         try:
             while not self._due(key, cancellation):
                 self._jump_if_all_wait(quiet=0.0 if threading.active_count() == 1 else _QUIET)
@@ -103,7 +104,7 @@ class FakeClock:
     async def sleep_async(self, seconds: float, cancellation: Signal | None, caller: Caller) -> None:
         """Pause this task on this clock, on asyncio or trio. The drivers call it."""
         nap = _real_nap()
-        key = self._enter(seconds, caller)
+        key = self._enter(seconds, cancellation, caller)
         try:
             while True:
                 await nap(_POLL)
@@ -119,18 +120,21 @@ class FakeClock:
         """Let go of everybody who still waits."""
         self._ended = True
 
-    def _enter(self, seconds: float, caller: Caller) -> object:
+    def _enter(self, seconds: float, signal: Signal | None, caller: Caller) -> object:
         key = object()
         with self._lock:
             self.sleeps.append(seconds)
             self._awake.pop(weakref.ref(caller), None)
             self._sleepers[key] = self._time + seconds
+            if signal is not None:
+                self._signals[key] = signal
             self._touched = time.monotonic()
         return key
 
     def _leave(self, key: object, caller: Caller | None) -> None:
         with self._lock:
             self._sleepers.pop(key, None)
+            self._signals.pop(key, None)
             self._touched = time.monotonic()
             if caller is not None:
                 self._awake[weakref.ref(caller)] = self._touched
@@ -151,6 +155,11 @@ class FakeClock:
                     del self._awake[reference]
                 elif quiet:
                     return
+            for key in [key for key, signal in self._signals.items() if signal.cancelled]:
+                if real - self._touched > _STUCK:
+                    del self._signals[key]
+                elif quiet:
+                    return  # it has been woken, and has not come to it yet
             first = min(self._sleepers.values(), default=self._time)
             if self._time < first < math.inf:
                 self._time = first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -220,3 +221,30 @@ def test_whoever_still_waits_when_it_ends_is_let_go(driver: Driver) -> None:
     thread.join(5)
     assert not thread.is_alive()
     assert isinstance(errors[0], ConnectionRefusedError)
+
+
+def test_it_does_not_jump_before_whoever_was_woken_has_come_to_it(fake_clock: FakeClock) -> None:
+    """A loop that is busy for a while gets to the others first."""
+    cancel = Cancellation()
+    ended: dict[str, float] = {}
+
+    async def wait(name: str, cancel: Cancellation | None) -> None:
+        async def connect() -> None:
+            if fake_clock.now() == 0:
+                raise refusal()
+
+        with contextlib.suppress(ConnectionRefusedError):
+            await retry_on_refused(policy=every(5), cancel=cancel)(connect)()
+        ended[name] = fake_clock.now()
+
+    async def main() -> None:
+        with fake_clock.hold():
+            tasks = [asyncio.ensure_future(wait("other", None)), asyncio.ensure_future(wait("woken", cancel))]
+            while fake_clock.waiting < 2:
+                await asyncio.sleep(0)
+            cancel.cancel()
+            time.sleep(0.01)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert ended == {"woken": 0, "other": 5}
