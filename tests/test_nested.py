@@ -26,7 +26,7 @@ from resilient import (
     retry_if_unresolved,
     retry_on_refused,
 )
-from resilient.testing import RecordedEvents
+from resilient.testing import FakeClock, RecordedEvents
 
 INNER = QUIET.replace(attempts=2, name="inner")
 OUTER = QUIET.replace(attempts=3, name="outer")
@@ -399,3 +399,29 @@ def test_an_inner_call_that_ended_in_a_pause_has_given_up(driver: Driver, record
         ("inner", RetryScheduled),
         ("inner", RetriesExhausted),
     ]
+
+
+@on_every_driver
+def test_what_was_given_up_on_in_an_earlier_attempt_is_retried_in_a_later_one(
+    driver: Driver, fake_clock: FakeClock
+) -> None:
+    """Where the client keeps the error of a call that it made before."""
+    kept: list[BaseException] = []
+    calls = 0
+
+    def connect() -> str:
+        nonlocal calls
+        calls += 1
+        fake_clock.advance(1)
+        if not kept:
+            with pytest.raises(ConnectionRefusedError) as caught:
+                retry_on_refused(down(), policy=INNER)()
+            kept.append(caught.value)
+            fake_clock.advance(1)
+            raise refusal()
+        if calls == 2:
+            raise kept[0]
+        return "connected"
+
+    assert driver.call(connect, policy=OUTER) == "connected"
+    assert calls == 3

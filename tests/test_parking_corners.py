@@ -338,6 +338,19 @@ def test_a_parked_call_names_its_own_target_or_else_the_breakers(
         recorded_events.clear()
 
 
+@on_every_driver
+def test_a_part_of_a_probe_that_waits_for_another_circuit_goes_on_as_one(driver: Driver, fake_clock: FakeClock) -> None:
+    """The probe of its own circuit is still under way when it wakes, and still its own."""
+    outside = trip(CircuitBreaker("outside", trip_after=1, cooldown=TEN, observers=()))
+    longer = trip(breaker(cooldown=Backoff(initial=20, maximum=20, jitter="none")))
+    client = Client()
+    fake_clock.advance(10)
+    protected = outside(driver.protect(longer(client), policy=PATIENT, breaker=outside))
+    assert driver.run(protected) == "connected"
+    assert (fake_clock.now(), client.calls) == (20, 1)
+    assert (outside.state, longer.state) == ("closed", "closed")
+
+
 # One call by itself.
 
 
