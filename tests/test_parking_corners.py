@@ -351,6 +351,21 @@ def test_a_part_of_a_probe_that_waits_for_another_circuit_goes_on_as_one(driver:
     assert (outside.state, longer.state) == ("closed", "closed")
 
 
+def test_a_parked_call_says_how_long_it_has_taken_already(
+    fake_clock: FakeClock, recorded_events: RecordedEvents
+) -> None:
+    """From its own beginning."""
+    fake_clock.advance(3)
+    client = Client(refusal())
+
+    def connect() -> str:
+        fake_clock.advance(2)
+        return client()
+
+    retry_on_refused(connect, policy=QUIET, breaker=breaker())()
+    assert [event.elapsed for event in recorded_events.of(CallParked)] == [2]
+
+
 # One call by itself.
 
 

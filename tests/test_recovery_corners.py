@@ -460,6 +460,24 @@ def test_a_stop_strategy_that_ends_a_call_without_a_deadline_is_named(fake_clock
     assert [event.reason for event in told] == ["stop strategy stop_after_delay"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "seconds", "reason"),
+    [
+        ({"attempts": 5, "deadline": 1}, 1, "deadline 1 s"),
+        ({"attempts": 1, "deadline": 1}, 1, "limit 1 attempt"),
+        ({"attempts": 5, "deadline": 1, "stop": tenacity.stop_after_attempt(1)}, 0, "stop strategy stop_after_attempt"),
+    ],
+)
+def test_of_several_limits_the_one_that_was_reached_is_named(
+    settings: dict[str, Any], seconds: float, reason: str, fake_clock: FakeClock
+) -> None:
+    told: list[Any] = []
+    recovery = recovery_of(QUIET.replace(observers=(told.append,), **settings), fake_clock)
+    fake_clock.advance(seconds)
+    assert failed(recovery, refusal()) is None
+    assert [event.reason for event in told] == [reason]
+
+
 def test_a_strategy_that_fails_ends_the_call_and_is_named(fake_clock: FakeClock) -> None:
     told: list[Any] = []
     policy = QUIET.replace(stop=lambda state: bool(1 // 0), observers=(told.append,))
