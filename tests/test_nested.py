@@ -405,7 +405,7 @@ def test_an_inner_call_that_ended_in_a_pause_has_given_up(driver: Driver, record
 def test_what_was_given_up_on_in_an_earlier_attempt_is_retried_in_a_later_one(
     driver: Driver, fake_clock: FakeClock
 ) -> None:
-    """Where the client keeps the error of a call that it made before."""
+    """Where the client keeps the error of a call that it made before, and such calls still fail."""
     kept: list[BaseException] = []
     calls = 0
 
@@ -413,15 +413,25 @@ def test_what_was_given_up_on_in_an_earlier_attempt_is_retried_in_a_later_one(
         nonlocal calls
         calls += 1
         fake_clock.advance(1)
-        if not kept:
-            with pytest.raises(ConnectionRefusedError) as caught:
-                retry_on_refused(down(), policy=INNER)()
-            kept.append(caught.value)
-            fake_clock.advance(1)
-            raise refusal()
-        if calls == 2:
-            raise kept[0]
-        return "connected"
+        if calls == 4:
+            return "connected"
+        with pytest.raises(ConnectionRefusedError) as caught:
+            retry_on_refused(down(), policy=INNER)()
+        kept.append(caught.value)
+        fake_clock.advance(1)
+        if calls == 3:
+            raise kept[1]
+        raise refusal()
 
-    assert driver.call(connect, policy=OUTER) == "connected"
-    assert calls == 3
+    assert driver.call(connect, policy=OUTER.replace(attempts=4)) == "connected"
+    assert calls == 4
+
+
+@pytest.mark.usefixtures("fake_clock")
+@pytest.mark.parametrize("world", ["asyncio", "trio"])
+def test_a_cached_error_is_retried_by_the_same_coroutine_function_on_a_clock_that_stands_still(world: Any) -> None:
+    """It cannot be told who awaited whom; of the same function it is taken for an earlier call."""
+    cached = refusal()
+    client = Client(forever=lambda: cached)
+    Driver(world, "function").fail_often(2, client, policy=OUTER)
+    assert client.calls == 6
