@@ -27,6 +27,7 @@ from resilient import (
 from resilient import _recovery as room
 from resilient._recovery import Plan, Recovery
 from resilient._recovery._engine import Engine, Failure, engine_of
+from resilient._recovery._recovery import HEADROOM
 from resilient.testing import FakeClock
 
 
@@ -501,16 +502,19 @@ def nearly_full(left: int, call: Callable[[], Any]) -> Any:
 def test_where_the_stack_is_nearly_full_a_call_is_retried_or_its_error_flies_as_it_is(
     driver: Driver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """There is no half of a decision: no complaint, no note, no attempt that cannot end."""
+    """There is no half of a decision: no complaint, no note, no attempt that cannot end. Room is kept for all of it."""
     ends: set[Any] = set()
+    retried: list[int] = []
     for left in range(150):
         client = Client(refusal())
         protected = driver.protect(client, policy=Policy(backoff=AT_ONCE))
         try:
             ends.add(nearly_full(left, protected))
+            retried.append(left)
         except ConnectionRefusedError as error:
             ends.add(("refused", error is client.raised, client.calls, len(notes_of(error))))
         except RecursionError:
             ends.add(("not called", client.raised is None))
     assert ends == {"connected", ("refused", True, 1, 0), ("not called", True)}
+    assert min(retried) >= HEADROOM
     assert [record.getMessage() for record in caplog.records if "ignored" in record.getMessage()] == []
