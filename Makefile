@@ -9,7 +9,7 @@ PY := .venv/bin/python
 TYPED := resilient $(wildcard tests/typing)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-all bench mutants docs format clean
+.PHONY: help demo test check test-all bench corpus mutants docs format clean
 .NOTPARALLEL:
 unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 
@@ -19,6 +19,7 @@ help:
 	@echo 'make check     lint, format, types (mypy, pyright)'
 	@echo 'make test-all  the tests on every CPython 3.10-3.13 found here, with oldest and newest tenacity'
 	@echo 'make bench     the benchmarks; ARGS="outage" for the long one'
+	@echo 'make corpus    every client against every case, and the table of clients in the manual; takes long'
 	@echo 'make mutants   do the tests notice a wrong line? ARGS="_circuit" for one module; takes long'
 	@echo 'make docs      the manual, in docs/_build/html'
 	@echo 'make format    put the code in order'
@@ -51,6 +52,11 @@ test-all:
 bench:
 	@$(SETUP) .venv bench -e . --group bench
 	@$(PY) -m benchmarks $(ARGS)
+
+corpus:
+	@$(SETUP) .venv-corpus corpus -e .
+	@.venv-corpus/bin/python tests/corpus/install.py
+	@PYTHONPATH=tests .venv-corpus/bin/python -m corpus $(or $(ARGS),--write)
 
 mutants:
 	@$(SETUP) .venv dev -e . --group dev

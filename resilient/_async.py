@@ -1,12 +1,10 @@
 """The driver for coroutine functions: awaits the user's function and pauses its task, on asyncio or trio.
 
 Twin of `_sync.py`, line for line; edited together and tested by one suite.
-Imports asyncio or trio only when one of them is running, so it is loaded already.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import CoroutineType
 from typing import Any
@@ -16,7 +14,7 @@ from ._attempt import Attempt
 from ._circuit import Permit
 from ._recovery import Plan, Recovery
 from .breaker import CircuitBreaker
-from .clock import LONGEST_NAP, Signal
+from .endpoint import Endpoint
 
 
 def protect(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -30,7 +28,7 @@ def protect(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine
         except Exception as error:
             recovery = None
             try:
-                recovery = Recovery(plan, started, args, kwargs, host=host)
+                recovery = Recovery(plan, started, args, kwargs, host=clock.host)
                 step = recovery.failed(error)
             except RecursionError:  # no room on the stack to decide anything
                 step = None
@@ -56,7 +54,7 @@ def protect_by_circuit(
         except Exception as error:
             recovery = None
             try:
-                recovery = Recovery(plan, started, args, kwargs, breaker, permit, host)
+                recovery = Recovery(plan, started, args, kwargs, breaker, permit, clock.host)
                 step = recovery.failed(error)
             except RecursionError:  # no room on the stack to decide anything
                 step = None
@@ -84,7 +82,7 @@ def protect_by_endpoint(function: Callable[..., Any], plan: Plan) -> Callable[..
 
 async def call(function: Callable[..., Any], plan: Plan, breaker: CircuitBreaker, args: Any, kwargs: Any) -> Any:
     """Call `function` as soon as its circuit lets it, and again as planned."""
-    recovery = Recovery(plan, clock.now(), args, kwargs, breaker, host=host)
+    recovery = Recovery(plan, clock.now(), args, kwargs, breaker, host=clock.host)
     return await again(function, args, kwargs, recovery, None)
 
 
@@ -144,7 +142,7 @@ async def _adopted(
     except Exception as error:
         try:
             if recovery is None:
-                recovery = Recovery(plan, started, args, kwargs, breaker, permit, host)
+                recovery = Recovery(plan, started, args, kwargs, breaker, permit, clock.host)
             step = recovery.failed(error)
         except RecursionError:  # no room on the stack to decide anything
             step = None
@@ -193,11 +191,15 @@ async def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: 
 
 
 async def wait(recovery: Recovery, step: float | None) -> None:
-    """Pause or park this task until the next attempt may be made; raises the last error where none follows."""
+    """Ask, pause or park this task until the next attempt may be made; raises the last error where none follows."""
+    if (endpoint := recovery.question) is not None:
+        step = recovery.answered(await ask_async(endpoint))
+        if recovery.over:
+            recovery.reraise()
     recovery.release()
     step = recovery.enter(step)
     while step is not None:
-        await sleep(step, recovery.signal, recovery)
+        await clock.sleep_async(step, recovery.signal, recovery)
         step = recovery.woken()
     if recovery.over:
         recovery.reraise()
@@ -217,9 +219,9 @@ class Attempts(AsyncIterator[Attempt]):
             breaker = self._plan.breaker_for((), {})
             permit = None if breaker is None else breaker.sound
             if breaker is None or permit is not None:
-                self._attempt = Attempt(self._plan, self._started, None, breaker, permit, host)
+                self._attempt = Attempt(self._plan, self._started, None, breaker, permit, clock.host)
                 return self._attempt
-            recovery = Recovery(self._plan, self._started, (), {}, breaker, host=host)
+            recovery = Recovery(self._plan, self._started, (), {}, breaker, host=clock.host)
             step = None
         else:
             pause = self._attempt._pause()
@@ -237,93 +239,10 @@ class Attempts(AsyncIterator[Attempt]):
         return self._attempt
 
 
-async def sleep(seconds: float, cancellation: Signal | None, caller: Recovery) -> None:
-    """Pause this task for `seconds`, or until `cancellation` ends it."""
-    if clock.stand_in is not None:
-        await clock.stand_in.sleep_async(seconds, cancellation, caller)
-        return
-    nap = _nap_trio if in_trio() else _nap_asyncio
-    left = seconds
-    while True:  # at least once: a pause of no length still lets other tasks run
-        await nap(min(left, LONGEST_NAP), cancellation)
-        left -= LONGEST_NAP
-        if left <= 0 or (cancellation is not None and cancellation.cancelled):
-            return
-
-
-def host() -> object:
-    """Return what runs this task, its event loop; None: a coroutine that is driven by hand."""
-    if in_trio():
-        import trio
-
-        return trio.lowlevel.current_trio_token()
-    asyncio = sys.modules.get("asyncio")
-    return None if asyncio is None else asyncio._get_running_loop()
-
-
-def in_trio() -> bool:
-    """Whether this is a trio task; otherwise it is an asyncio one."""
-    trio = sys.modules.get("trio")
-    if trio is None:
+async def ask_async(endpoint: Endpoint) -> bool:
+    """Ask a port whether it refuses; "no" where that cannot be asked any more."""
+    try:
+        from . import _asking
+    except (ImportError, OSError):  # no descriptor left, or Python is shutting down
         return False
-    try:
-        trio.lowlevel.current_task()
-    except RuntimeError:
-        return False
-    return True
-
-
-async def _nap_asyncio(seconds: float, cancellation: Signal | None) -> None:
-    import asyncio
-
-    if cancellation is None:
-        await asyncio.sleep(seconds)
-        return
-    loop = asyncio.get_running_loop()
-    gate: asyncio.Future[None] = loop.create_future()
-
-    def open_gate() -> None:
-        if not gate.done():
-            gate.set_result(None)
-
-    def wake() -> bool:
-        try:
-            loop.call_soon_threadsafe(open_gate)
-        except RuntimeError:  # the loop is closed, and nobody sleeps on it any more
-            return False
-        return True
-
-    timer = loop.call_later(seconds, open_gate)
-    key = cancellation._watch(wake)
-    try:
-        if cancellation.cancelled:
-            open_gate()
-        await gate
-    finally:
-        timer.cancel()
-        cancellation._unwatch(key)
-
-
-async def _nap_trio(seconds: float, cancellation: Signal | None) -> None:
-    import trio
-
-    if cancellation is None:
-        await trio.sleep(seconds)
-        return
-    token, gate = trio.lowlevel.current_trio_token(), trio.Event()
-
-    def wake() -> bool:
-        try:
-            token.run_sync_soon(gate.set)
-        except trio.RunFinishedError:
-            return False
-        return True
-
-    key = cancellation._watch(wake)
-    try:
-        if cancellation.cancelled:
-            gate.set()
-        with trio.move_on_after(seconds):
-            await gate.wait()
-    finally:
-        cancellation._unwatch(key)
+    return await _asking.ask_async(endpoint)

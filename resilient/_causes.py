@@ -14,6 +14,8 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Final, TypeGuard
 
+from ._values import NamedTuple
+
 MOST_NODES: Final = 1_000
 """How many exceptions of one chain are looked at. A real one has fewer than twenty."""
 
@@ -26,6 +28,7 @@ CARRIERS: Final = (
     "os_error",  # aiohttp
     "original_exception",  # PyMySQL
     "original_error",
+    "inner",  # Apache Thrift
     "inner_exception",  # azure-core
     "real_error",
     "exception",  # pika's connector errors
@@ -37,6 +40,13 @@ CARRIERS: Final = (
 BUILTINS: Final = frozenset(
     value for value in vars(builtins).values() if isinstance(value, type) and issubclass(value, BaseException)
 )
+
+MOST_CLASSES: Final = 1_024
+"""Classes whose anatomy is kept."""
+
+_CARRIERS: Final = frozenset(CARRIERS)
+_PLAIN_ACCESS: Final[tuple[object, ...]] = (object.__getattribute__, BaseException.__getattribute__)
+_anatomies: Final[dict[type, Anatomy]] = {}
 
 _args: Any = BaseException.__dict__["args"].__get__
 _cause: Any = BaseException.__dict__["__cause__"].__get__
@@ -58,14 +68,35 @@ def package(cls: type) -> str | None:
     return module.partition(".")[0] if type(module) is str else None
 
 
-def packages(cls: type) -> set[str]:
-    """Return the top-level packages of a class and its bases, without `builtins`."""
-    return {found for base in cls.__mro__ if (found := package(base)) is not None}
+class Anatomy(NamedTuple):
+    """Where to look in the exceptions of one class.
+
+    Attributes:
+        packages: the top-level packages of the class and its bases, without `builtins`.
+        group: whether it is the class of an exception group: the builtin one, or the backport for Python 3.10.
+        carriers: those of `CARRIERS` that the class itself has, or may have.
+    """
+
+    packages: frozenset[str]
+    group: bool
+    carriers: tuple[str, ...]
 
 
-def is_group(cls: type) -> bool:
-    """Whether this is the class of an exception group: the builtin one, or the backport for Python 3.10."""
-    return any(base.__name__ == "BaseExceptionGroup" for base in cls.__mro__[:-2])
+def anatomy(cls: type) -> Anatomy:
+    """Return where to look in the exceptions of a class; kept, because an error is to cost microseconds."""
+    found = _anatomies.get(cls)
+    if found is None:
+        bases = cls.__mro__
+        anything = any("__getattr__" in vars(base) for base in bases) or cls.__getattribute__ not in _PLAIN_ACCESS
+        found = Anatomy(
+            frozenset(its for base in bases if (its := package(base)) is not None),
+            any(base.__name__ == "BaseExceptionGroup" for base in bases[:-2]),
+            tuple(name for name in CARRIERS if anything or any(name in vars(base) for base in bases)),
+        )
+        if len(_anatomies) >= MOST_CLASSES:
+            _anatomies.clear()
+        _anatomies[cls] = found
+    return found
 
 
 def _exceptions_in(value: object) -> list[BaseException]:
@@ -73,6 +104,9 @@ def _exceptions_in(value: object) -> list[BaseException]:
 
     A container of more than `MOST_NODES` is not evidence: what is not read to its end cannot be judged as a whole.
     """
+    its = type(value)
+    if its is str or its is int or value is None:  # what is asked most, without a hash: a class may refuse it
+        return []
     if is_exception(value):
         return [value]
     members: Iterable[object]
@@ -86,7 +120,7 @@ def _exceptions_in(value: object) -> list[BaseException]:
     return [] if len(read) > MOST_NODES else [member for member in read if is_exception(member)]
 
 
-def _carried(exc: BaseException, cls: type) -> Iterator[list[BaseException]]:
+def _carried(exc: BaseException, cls: type, more: tuple[str, ...]) -> Iterator[list[BaseException]]:
     """Yield what stands in `args` and in the attributes by which libraries carry the inner error."""
     arguments = _args(exc)
     if 0 < len(arguments) <= MOST_NODES:
@@ -97,7 +131,7 @@ def _carried(exc: BaseException, cls: type) -> Iterator[list[BaseException]]:
             yield found
     if cls in BUILTINS:
         return
-    for name in CARRIERS:
+    for name in (*_carriers_of(exc, cls), *more):
         try:
             value = getattr(exc, name, None)
             if value is not None and (found := _exceptions_in(value)):
@@ -106,11 +140,20 @@ def _carried(exc: BaseException, cls: type) -> Iterator[list[BaseException]]:
             continue
 
 
+def _carriers_of(exc: BaseException, cls: type) -> Iterable[str]:
+    own = object.__getattribute__(exc, "__dict__")
+    of_class = anatomy(cls).carriers
+    if not own or own.keys().isdisjoint(_CARRIERS):
+        return of_class
+    return [name for name in CARRIERS if name in own or name in of_class]
+
+
 def wrapped_context(exc: BaseException, cls: type, *, vouched: bool) -> BaseException | None:
     """Return the implicit context of `exc` where the library that raised it wrapped it, else None.
 
     The frame that caught the inner error must belong to the top-level package of one of the classes of the outer one:
-    `try: primary() except OSError: replica()` in an application is thus not followed from the replica's error.
+    `try: primary() except OSError: replica()` in an application is thus not followed from the replica's error; nor is
+    it where the replica's error is the application's own, because something that the handler called has raised it.
 
     Args:
         exc: the outer error.
@@ -126,19 +169,41 @@ def wrapped_context(exc: BaseException, cls: type, *, vouched: bool) -> BaseExce
     if traceback is None:
         return context if vouched else None
     module = traceback.tb_frame.f_globals.get("__name__")
-    if type(module) is str and module.partition(".")[0] in packages(cls):
-        return context
-    return None
+    if type(module) is not str or module.partition(".")[0] not in anatomy(cls).packages:
+        return None
+    return None if _is_of_another_call(exc, traceback) else context
 
 
-def behind(exc: BaseException, *, vouched: bool = False) -> Iterator[list[BaseException]]:
+def _is_of_another_call(exc: BaseException, caught: TracebackType) -> bool:
+    """Whether an error came out of a call that was made while another one was being handled, which `caught` caught.
+
+    Not where the outer one was raised by the catching frame itself, or by the end of a `with` block, or where it has
+    been given the inner one's own traceback. Tried over 374 ways to connect: no refusal is lost.
+    """
+    catching, passed, last = caught.tb_frame, False, None
+    traceback: TracebackType | None = _traceback(exc)
+    while traceback is not None:
+        last = traceback.tb_frame
+        passed = passed or last is catching
+        traceback = traceback.tb_next
+    if not passed or last is None or last is catching or last.f_code.co_name in ("__exit__", "__aexit__"):
+        return False
+    inner = caught
+    while inner.tb_next is not None:
+        inner = inner.tb_next
+    return last is not inner.tb_frame
+
+
+def behind(
+    exc: BaseException, *, vouched: bool = False, carriers: tuple[str, ...] = ()
+) -> Iterator[list[BaseException]]:
     """Yield what directly lies behind `exc`, the strongest evidence first.
 
     Each item is a list of exceptions that stand for one reason: it counts only if *every* member does.
     The order is explicit cause, `args` and carrying attributes, implicit context; a group has its members only.
     """
     cls = type(exc)
-    if is_group(cls):  # nothing but its members counts, or a group with one refused member could pass
+    if anatomy(cls).group:  # nothing but its members counts, or a group with one refused member could pass
         members = _exceptions_in(getattr(exc, "exceptions", ()))
         if members:
             yield members
@@ -146,7 +211,7 @@ def behind(exc: BaseException, *, vouched: bool = False) -> Iterator[list[BaseEx
     cause = _cause(exc)
     if cause is not None:
         yield [cause]
-    yield from _carried(exc, cls)
+    yield from _carried(exc, cls, carriers)
     context = wrapped_context(exc, cls, vouched=vouched)
     if context is not None:
         yield [context]

@@ -13,6 +13,7 @@ from . import clock
 from ._attempt import Attempt
 from ._recovery import Plan, Recovery
 from .breaker import CircuitBreaker
+from .endpoint import Endpoint
 
 
 def protect(function: Callable[..., Any], plan: Plan, adopt: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,7 +127,11 @@ def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recove
 
 
 def wait(recovery: Recovery, step: float | None) -> None:
-    """Pause or park this thread until the next attempt may be made; raises the last error where none follows."""
+    """Ask, pause or park this thread until the next attempt may be made; raises the last error where none follows."""
+    if (endpoint := recovery.question) is not None:
+        step = recovery.answered(ask(endpoint))
+        if recovery.over:
+            recovery.reraise()
     recovery.release()
     step = recovery.enter(step)
     while step is not None:
@@ -168,3 +173,12 @@ class Attempts(Iterator[Attempt]):
             raise
         self._attempt = Attempt(self._plan, self._started, recovery)
         return self._attempt
+
+
+def ask(endpoint: Endpoint) -> bool:
+    """Ask a port whether it refuses; "no" where that cannot be asked any more."""
+    try:
+        from . import _asking
+    except (ImportError, OSError):  # no descriptor left, or Python is shutting down
+        return False
+    return _asking.ask(endpoint)

@@ -45,6 +45,23 @@ _NUMBERED: Final[dict[tuple[str, int], Kind]] = {
 _TIMEOUTS: Final = frozenset({"asyncio.exceptions", "concurrent.futures._base"})
 """Where a `TimeoutError` that is no `OSError` lives on Python 3.10."""
 
+_TLS_MISMATCH: Final = frozenset(
+    {
+        *("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "WRONG_SSL_VERSION", "HTTP_REQUEST"),
+        *("HTTPS_PROXY_REQUEST", "UNSUPPORTED_PROTOCOL", "UNKNOWN_PROTOCOL", "VERSION_TOO_LOW"),
+        *("NO_PROTOCOLS_AVAILABLE", "NO_SHARED_CIPHER", "NO_CIPHERS_AVAILABLE", "DH_KEY_TOO_SMALL"),
+        *("EE_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "SSLV3_ALERT_HANDSHAKE_FAILURE", "SSLV3_ALERT_BAD_CERTIFICATE"),
+        *("SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", "SSLV3_ALERT_CERTIFICATE_EXPIRED", "SSLV3_ALERT_CERTIFICATE_REVOKED"),
+        *("SSLV3_ALERT_CERTIFICATE_UNKNOWN", "TLSV1_ALERT_PROTOCOL_VERSION", "TLSV1_ALERT_UNKNOWN_CA"),
+        *("TLSV1_ALERT_ACCESS_DENIED", "TLSV1_ALERT_INSUFFICIENT_SECURITY", "TLSV1_UNRECOGNIZED_NAME"),
+        *("TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV13_ALERT_MISSING_EXTENSION"),
+    }
+)
+"""What OpenSSL finds, by the names of the module `ssl`, where one side would have to be configured anew.
+
+Not in it: an end or a reset in the handshake, and an internal error, as of a proxy that is starting up.
+"""
+
 _NAME_CODES: Final = ("EAI_AGAIN", "EAI_FAIL", "EAI_NODATA", "EAI_NONAME")
 
 _CONNECT_CALLS_FAILED: Final = "Multiple exceptions: "
@@ -60,10 +77,16 @@ _PLAIN: Final = frozenset(
 )
 """Builtin classes that can show nothing by themselves and carry an inner error only as cause or argument."""
 
+_NONE: Final = signatures.Signature(package="none")
+
 _MOST_CAUSES: Final = 10
 """How far a circuit's own word is looked for: a client wraps it once or twice."""
 
+_known_refused: Final[dict[object, BaseException]] = {}
+"""Errors that are being decided upon, each by its own caller: not a context variable, of which tenacity loads none."""
+
 _cause: Any = BaseException.__dict__["__cause__"].__get__
+_context: Any = BaseException.__dict__["__context__"].__get__
 _args: Any = BaseException.__dict__["args"].__get__
 
 
@@ -124,12 +147,38 @@ def find_refusal(exc: BaseException) -> Refusal | None:
 def kind_of(exc: BaseException) -> Kind | None:
     """Return the one thing that `exc` says of its endpoint, or None. Never raises."""
     found = _judge(exc)
-    return None if found is None else found[0]
+    return None if found is None or found[0] == "hidden" else found[0]
 
 
 def judge(exc: BaseException) -> tuple[Kind | None, BaseException]:
     """Return what `exc` says of its endpoint and the exception that this was read from. Never raises."""
-    return _judge(exc) or (None, exc)
+    found = _judge(exc)
+    return (None, exc) if found is None or found[0] == "hidden" else found
+
+
+def hides_refusal(exc: BaseException) -> bool:
+    """Whether `exc` is of those that a refused connect raises as well as others, and does not say which. Never raises.
+
+    Only asking the port can tell: `_asking`.
+    """
+    found = _judge(exc)
+    return found is not None and found[0] == "hidden"
+
+
+class known_refused:  # noqa: N801  # it reads as a sentence: `with known_refused(error):`
+    """While this is entered, an error that hides what happened is judged as refused: its port was asked."""
+
+    __slots__ = ("_error", "_key")
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+        self._key = object()
+
+    def __enter__(self) -> None:
+        _known_refused[self._key] = self._error
+
+    def __exit__(self, *_: object) -> None:
+        del _known_refused[self._key]
 
 
 def turned_away(exc: BaseException) -> CircuitOpenError | None:
@@ -152,9 +201,12 @@ def _judge(exc: BaseException) -> tuple[Kind, BaseException] | None:
                     break
             else:
                 return None
-        return _Walk().judge(exc, 0)
+        found = _Walk().judge(exc, 0)
     except Exception:  # noqa: BLE001  # a judge that raises would replace the error it judges
         return None
+    if found is not None and found[0] == "hidden" and any(known is exc for known in [*_known_refused.values()]):
+        return "refused", exc
+    return found
 
 
 class _Walk:
@@ -187,22 +239,29 @@ class _Walk:
         cls = type(exc)
         if not issubclass(cls, Exception) or issubclass(cls, CircuitOpenError):
             return None  # an interrupt is no refusal; a circuit's own word is no evidence of the endpoint's
-        signature = signatures.find(cls)
+        reader = signatures.find(cls)
         said: Kind | None = None
-        if signature is not None:
-            said = signature.read(exc)
+        if reader is not None:
+            said = reader.read(exc)
             if said in ("hopeless", "not_ready", "other"):  # the client's own word vetoes whatever lies behind
+                return said, exc
+            if said == "refused" and _cause(exc) is None and _context(exc) is None:  # most texts stand alone
                 return said, exc
         own = _own_kind(exc, cls)
         if own is not None:
-            return own, exc
-        for reason in behind(exc, vouched=signature is not None and signature.vouches):
+            cause = _cause(exc) if own == "unreachable" and issubclass(cls, TimeoutError) else None
+            told = None if cause is None else self.judge(cause, depth + 1)  # why the time ran out, if it says so
+            return told or (own, exc)
+        beyond = _NONE if reader is None else reader.signature
+        for reason in behind(exc, vouched=beyond.vouches, carriers=beyond.carriers):
             found = self._all(reason, depth + 1)
             if found is not None:
                 return found
         return None if said is None else (said, exc)
 
     def _all(self, reason: list[BaseException], depth: int) -> tuple[Kind, BaseException] | None:
+        if len(reason) == 1:
+            return self.judge(reason[0], depth)
         if len(reason) > self.left:
             return None
         found: list[tuple[Kind, BaseException]] = []
@@ -232,6 +291,8 @@ def _own_kind(exc: BaseException, cls: type) -> Kind | None:
         return "unreachable"
     if cls is OSError and number is None:
         return _combined_kind(str(exc))
+    if any(base.__module__ == "ssl" for base in cls.__mro__):
+        return "hopeless" if getattr(exc, "reason", None) in _TLS_MISMATCH else None
     return None
 
 

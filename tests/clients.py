@@ -6,12 +6,9 @@ Their own retries are switched off. Needs no pytest: a test may run this in a pr
 from __future__ import annotations
 
 import asyncio
-import inspect
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import asyncpg
 import psycopg
@@ -22,6 +19,7 @@ import redis.asyncio
 import sqlalchemy
 import valkey
 import valkey.asyncio
+from corpus.entry import Client, Place, kind_of
 from redis.asyncio.retry import Retry as AsyncRedisRetry
 from redis.backoff import NoBackoff as NoRedisBackoff
 from redis.retry import Retry as RedisRetry
@@ -31,83 +29,7 @@ from valkey.asyncio.retry import Retry as AsyncValkeyRetry
 from valkey.backoff import NoBackoff as NoValkeyBackoff
 from valkey.retry import Retry as ValkeyRetry
 
-from resilient import find_refusal, is_hopeless, is_not_ready, is_refused, is_unreachable, is_unresolved
-
-Protocol = Literal["tcp", "postgresql", "redis", "mysql"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where to connect to, and as whom.
-
-    Attributes:
-        host, port: of TCP. PostgreSQL's clients take several, parted by commas.
-        folder: of a Unix socket, instead of `host`; its name is the one PostgreSQL gives it.
-        timeout: seconds, of the connect and of each answer. libpq takes whole ones, from 2.
-    """
-
-    host: str = "127.0.0.1"
-    port: int | str = 0
-    folder: str | None = None
-    user: str = "someone"
-    password: str = "pass"
-    database: str = "things"
-    number: int = 0
-    timeout: float = 2.0
-    sslmode: str | None = None
-
-    @property
-    def path(self) -> str | None:
-        return None if self.folder is None else str(Path(self.folder) / f".s.PGSQL.{self.port}")
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A client: `connect` is a function or a coroutine function of a `Place`."""
-
-    name: str
-    protocol: Protocol
-    connect: Callable[[Place], Any]
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def is_async(self) -> bool:
-        return inspect.iscoroutinefunction(self.connect)
-
-    @property
-    def libpq(self) -> bool:
-        """Whether it passes on the text of PostgreSQL's C library."""
-        return self.protocol == "postgresql" and "asyncpg" not in self.name
-
-    def error(self, place: Place) -> Exception:
-        """Connect and return the error that comes of it."""
-        try:
-            result = self.connect(place)
-            if self.is_async:
-                asyncio.run(result)
-        except Exception as error:
-            return error
-        raise AssertionError(f"{self} succeeded")
-
-
-def kind_of(error: BaseException) -> str | None:
-    """Return the one kind that the public predicates give this error, or None; fails where they disagree."""
-    refusal = find_refusal(error)
-    held = {
-        "refused": is_refused(error),
-        "not_ready": is_not_ready(error) and not is_refused(error),
-        "unresolved": is_unresolved(error),
-        "unreachable": is_unreachable(error),
-        "hopeless": is_hopeless(error),
-    }
-    kinds = [kind for kind, holds in held.items() if holds]
-    assert len(kinds) <= 1, f"{kinds} at once: {error!r}"
-    assert not is_refused(error) or is_not_ready(error), f"refused, and yet ready: {error!r}"
-    kind = kinds[0] if kinds else None
-    assert (refusal.kind if refusal else None) == (kind if is_not_ready(error) else None), repr(error)
-    return kind
+__all__ = ["CLIENTS", "Client", "Place", "kind_of"]
 
 
 def _connect_socket(place: Place) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-MARKS = {"needs", "not run", "raises", "output", "clock", "pytest"}
+MARKS = {"file", "needs", "not run", "raises", "output", "clock", "pytest"}
 """What may stand before a block:
 
+file: NAME          it is this file, which the blocks below import
 needs: PACKAGE, …   run it only where these are installed
 not run: REASON     compile it and no more
 raises: CLASS       it ends with this exception, whose traceback counts as output

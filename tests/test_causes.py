@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
+from resilient import _causes
 from resilient._causes import (
     BUILTINS,
     CARRIERS,
     DEEPEST,
+    MOST_CLASSES,
     MOST_NODES,
+    anatomy,
     behind,
     chain,
     is_exception,
-    is_group,
     package,
-    packages,
     wrapped_context,
 )
 
@@ -34,6 +35,7 @@ NAMES = (
     "os_error",
     "original_exception",
     "original_error",
+    "inner",
     "inner_exception",
     "real_error",
     "exception",
@@ -151,17 +153,54 @@ def test_the_package_of_a_class_is_the_first_part_of_its_module(cls: type, expec
 
 def test_a_class_belongs_to_the_packages_of_all_its_bases() -> None:
     base = a_class("Base", OSError, module="lib.errors")
-    assert packages(a_class("Child", base, module="app")) == {"app", "lib"}
-    assert packages(having(a_class("Child", base), __module__=5)) == {"lib"}
-    assert packages(ValueError) == set()
+    assert anatomy(a_class("Child", base, module="app")).packages == {"app", "lib"}
+    assert anatomy(having(a_class("Child", base), __module__=5)).packages == {"lib"}
+    assert anatomy(ValueError).packages == set()
 
 
 def test_a_group_is_one_by_name_so_that_the_backport_counts() -> None:
+    def is_group(cls: type) -> bool:
+        return anatomy(cls).group
+
     assert is_group(BaseExceptionGroup)
     assert is_group(ExceptionGroup)
     assert is_group(type("Mine", (ExceptionGroup,), {}))
     assert is_group(a_class("Mine", a_class("BaseExceptionGroup", module="exceptiongroup")))
     assert not any(map(is_group, (Exception, BaseException, LibraryError, a_class("ExceptionGroup"))))
+
+
+def test_an_attribute_that_a_class_makes_up_is_asked_for() -> None:
+    """By a property, by `__getattr__`, by `__getattribute__`, or by a slot; the instance's own are found beside it."""
+    inner = KeyError(1)
+
+    class Slotted(LibraryError):
+        __slots__ = ("reason",)
+
+    class Property(LibraryError):
+        reason = property(lambda _: inner)
+
+    class Dynamic(LibraryError):
+        def __getattr__(self, name: str) -> Any:
+            if name != "reason":
+                raise AttributeError(name)
+            return inner
+
+    class Overriding(LibraryError):
+        def __getattribute__(self, name: str) -> Any:
+            return inner if name == "reason" else super().__getattribute__(name)
+
+    slotted = Slotted()
+    slotted.reason = inner
+    for error in (slotted, Property(), Dynamic(), Overriding(), having(LibraryError(), reason=inner)):
+        assert spread(error) == [[inner]]
+        assert spread(having(error, orig=(other := KeyError(2)))) == [[inner], [other]]
+
+
+def test_what_is_known_of_classes_is_bounded() -> None:
+    """A program may make exception classes for ever."""
+    for _ in range(MOST_CLASSES + 10):
+        anatomy(a_class("Passing"))
+    assert len(_causes._anatomies) <= MOST_CLASSES
 
 
 # The order of what lies behind.

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import errno
 import socket
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -17,9 +18,25 @@ import pytest
 
 from resilient import find_refusal, is_hopeless, is_not_ready, is_refused, is_unreachable, is_unresolved
 from resilient.errors import CircuitOpenError
+from resilient.testing import late_server
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
+
+
+class LibrarysTlsError(ssl.SSLError):
+    """A library may have a class of its own."""
+
+
+def having_reason(error: Any, reason: str) -> Exception:
+    error.reason = reason
+    return error  # type: ignore[no-any-return]
+
+
+def tls_error(cls: type[ssl.SSLError], reason: str) -> Exception:
+    """Return what OpenSSL's reason looks like in Python."""
+    return having_reason(cls(1, f"[SSL: {reason}] (_ssl.c:1006)"), reason)
+
 
 PREDICATES = {
     "refused": is_refused,
@@ -145,6 +162,17 @@ BY_TYPE_OR_ERRNO: dict[str, tuple[Case, str | None]] = {
     "no answer now": (lambda: socket.gaierror(socket.EAI_AGAIN, "no"), "unresolved"),
     "no answer ever": (lambda: socket.gaierror(socket.EAI_FAIL, "no"), "unresolved"),
     "a wrong service": (lambda: socket.gaierror(socket.EAI_SERVICE, "no"), None),
+    "a timeout from a refusal": (lambda: raised_from(TimeoutError(), refused()), "refused"),
+    "a timeout from a timeout": (lambda: raised_from(TimeoutError(), TimeoutError()), "unreachable"),
+    "a timeout from anything": (lambda: raised_from(TimeoutError(), KeyError()), "unreachable"),
+    "another certificate": (lambda: tls_error(ssl.SSLCertVerificationError, "CERTIFICATE_VERIFY_FAILED"), "hopeless"),
+    "no TLS there": (lambda: tls_error(ssl.SSLError, "WRONG_VERSION_NUMBER"), "hopeless"),
+    "no common cipher": (lambda: tls_error(ssl.SSLError, "SSLV3_ALERT_HANDSHAKE_FAILURE"), "hopeless"),
+    "TLS of a library's own class": (lambda: tls_error(LibrarysTlsError, "CERTIFICATE_VERIFY_FAILED"), "hopeless"),
+    "the end in a handshake": (lambda: tls_error(ssl.SSLEOFError, "UNEXPECTED_EOF_WHILE_READING"), None),
+    "an internal error of the other side": (lambda: tls_error(ssl.SSLError, "TLSV1_ALERT_INTERNAL_ERROR"), None),
+    "a TLS error without a reason": (lambda: ssl.SSLError(1, "no"), None),
+    "the reason on another error": (lambda: having_reason(OSError(1, "no"), "CERTIFICATE_VERIFY_FAILED"), None),
     "a gaierror without code": (lambda: socket.gaierror("Name or service not known"), None),
     "a gaierror with errno of a refusal": (lambda: socket.gaierror(errno.ECONNREFUSED, "no"), None),
     "an interrupt": (lambda: KeyboardInterrupt(), None),
@@ -370,3 +398,19 @@ def test_an_exception_is_not_changed_by_being_judged() -> None:
     before = (vars(error).copy(), error.args, error.__cause__, error.__context__, error.__traceback__)
     said_of(error)
     assert before == (vars(error), error.args, error.__cause__, error.__context__, error.__traceback__)
+
+
+def test_a_server_that_speaks_no_tls_is_hopeless() -> None:
+    """By a real handshake: the reason is OpenSSL's own."""
+
+    def speak(connection: socket.socket) -> None:
+        connection.recv(1_000)
+        connection.sendall(b"220 mail.example ESMTP\r\n")
+        connection.recv(1_000)
+
+    with late_server(speak) as server, socket.socket() as plain:
+        server.up()
+        plain.connect(("127.0.0.1", server.port))
+        with pytest.raises(ssl.SSLError) as caught:
+            ssl.create_default_context().wrap_socket(plain, server_hostname="localhost")
+    assert said_of(caught.value) == "hopeless"

@@ -241,6 +241,15 @@ def cleaned_up():
     finally:
         lib.login()
 
+def fall_back_with_an_error_of_its_own():
+    try:
+        lib.connect()
+    except Exception:
+        replica()
+
+def replica():
+    raise AppError("this is no store")
+
 def forgotten():
     try:
         lib.connect()
@@ -298,6 +307,7 @@ NOT_REFUSED = {
         "wrong_password_inside_the_replica",
         "timed_out_on_the_replica",
         "fall_back_from_the_library",
+        "fall_back_with_an_error_of_its_own",
         "handle",
         "handle_with_a_builtin",
         "raise_the_librarys",
@@ -325,7 +335,7 @@ def test_a_context_counts_where_the_library_wrapped_it(
 
 def test_every_case_is_in_one_of_the_lists(packages: dict[str, ModuleType]) -> None:
     """A function that raises and is not judged would be a hole."""
-    helpers = {"refuse", "translated", "login", "time_out", "fail_inside", "call_back", "fall_back", "fail"}
+    helpers = {"refuse", "replica", "translated", "login", "time_out", "fail_inside", "call_back", "fall_back", "fail"}
     for module, namespace in packages.items():
         functions = {
             name

@@ -19,19 +19,19 @@ from typing import Any
 
 import programs
 import pytest
-from clients import CLIENTS, Client, Place, Protocol, kind_of
+from clients import CLIENTS, Client, Place, kind_of
 from conftest import requires
 from fake_servers import Handler, hang_up, mysql, postgres, redis_server, serve
 
 from resilient import Backoff, Policy, retry_on_refused
 from resilient.testing import refused_port
 
-STARTING: dict[Protocol, Handler] = {
+STARTING: dict[str, Handler] = {
     "postgresql": postgres("57P03", "the database system is starting up"),
     "redis": redis_server("-LOADING Redis is loading the dataset in memory"),
     "mysql": mysql(1053, "Server shutdown in progress", greets=False),
 }
-GUARDED: dict[Protocol, Handler] = {
+GUARDED: dict[str, Handler] = {
     "postgresql": postgres("28P01", 'password authentication failed for user "someone"'),
     "redis": redis_server("-WRONGPASS invalid username-password pair or user is disabled."),
     "mysql": mysql(1045, "Access denied for user 'someone'@'localhost'", state="28000"),

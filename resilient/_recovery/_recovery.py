@@ -22,7 +22,8 @@ from ..clock import Signal
 from ..endpoint import Endpoint
 from ..errors import CircuitOpenError, PolicyError
 from ..events import CallParked, CallRecovered, RetriesExhausted, RetryScheduled
-from ..refusal import judge, turned_away
+from ..refusal import hides_refusal, judge, known_refused, turned_away
+from ..signatures import Kind
 from ._engine import Failure
 from ._plan import Plan
 
@@ -60,10 +61,12 @@ class Recovery:
         "_parked_on",
         "_permit",
         "_plan",
+        "_refused",
         "_rejection",
         "_seen",
         "_started",
         "_state",
+        "_to_ask",
         "_to_begin",
         "_to_park",
         "_waiter",
@@ -105,6 +108,8 @@ class Recovery:
         self._seen: int | None = None  # epoch of a closed circuit that turned this call away all the same
         self._to_begin = breaker is not None and permit is None
         self._to_park: CircuitBreaker | None = None
+        self._to_ask: Endpoint | None = None
+        self._refused: BaseException | None = None  # what hides a refusal, where the port, asked, refused
         self._host = host
         self.over: bool = False
 
@@ -117,6 +122,28 @@ class Recovery:
     def signal(self) -> Signal | None:
         """What may cut a pause short."""
         return self._waiter if self._waiting else self._plan.cancellation
+
+    @property
+    def question(self) -> Endpoint | None:
+        """The endpoint to ask, outside the `except` and before anything else; `answered()` takes the answer."""
+        return self._to_ask
+
+    def answered(self, refused: bool) -> float | None:
+        """Decide, after the port was asked, what follows the error that hides it: as `failed()`, or it is `over`.
+
+        The error is then to be raised by `reraise()`: its handler has ended.
+        """
+        error, self._to_ask = self._held, None
+        assert isinstance(error, Exception)
+        if refused:
+            self._refused = error
+            with known_refused(error):
+                step = self._failed(error, sys._getframe(1))
+        else:
+            step = self._failed(error, sys._getframe(1))
+        if step is None:
+            self._held = error
+        return step
 
     def enter(self, step: float | None) -> float | None:
         """Begin to wait: return the first pause, or None: go.
@@ -168,7 +195,7 @@ class Recovery:
             self._parked_on.leave(waiter)
             self._waiting = False
         self._settle("neutral", None)
-        self._held = self._rejection = None
+        self._held = self._rejection = self._refused = None
 
     def failed(self, error: Exception, frame: FrameType | None = None) -> float | None:
         """Decide, inside the `except`, what follows this error: seconds to pause, or None: let it fly.
@@ -176,7 +203,16 @@ class Recovery:
         `frame` is where the error would leave the call: the caller's own, if not given.
         """
         _need_headroom(HEADROOM)
-        self._frame = frame or sys._getframe(1)
+        self._refused = None
+        if (self._endpoint is not None or self._plan.find_target is not None) and hides_refusal(error):
+            self._to_ask = self._whom_to_ask()
+            if self._to_ask is not None:
+                self._held = error
+                return 0.0
+        return self._failed(error, frame or sys._getframe(1))
+
+    def _failed(self, error: Exception, frame: FrameType) -> float | None:
+        self._frame = frame
         opened: CircuitOpenError | None = None
         try:
             if self._permit is not None or self._waiter is not None:
@@ -195,7 +231,7 @@ class Recovery:
             self._state.outcome = self._frame = None  # they hold the error, its frames and their sockets
         if delay is None:
             self.over = True
-            self._held = self._rejection = None
+            self._held = self._rejection = self._refused = None
         elif opened is None:
             self._held = error
         else:
@@ -231,7 +267,8 @@ class Recovery:
 
     def reraise(self) -> NoReturn:
         """Raise the last error after a pause that no attempt follows, as it was."""
-        error, self._held, self._rejection = self._held, None, None
+        error = self._held
+        self._held = self._rejection = self._refused = None
         assert error is not None
         try:
             raise_again(error)
@@ -242,7 +279,7 @@ class Recovery:
         """Tell that an attempt after the first one succeeded."""
         self._settle("success", None)
         self.over = True
-        self._held = self._rejection = None
+        self._held = self._rejection = self._refused = None
         if (self._made or self._waiter is not None) and (self._plan.policy.observers or events.taps):
             logs.tell(
                 self._plan.policy.observers,
@@ -254,6 +291,18 @@ class Recovery:
                     elapsed=clock.now() - self._started,
                 ),
             )
+
+    def _whom_to_ask(self) -> Endpoint | None:
+        """Return the endpoint whose port can tell, or None where nobody would try again for its answer."""
+        plan = self._plan
+        if not clock.patience or (plan.cancellation is not None and plan.cancellation.cancelled):
+            return None
+        if self._endpoint is None:
+            self._endpoint = plan.ask_for_target(self._state.args, self._state.kwargs)
+        return self._endpoint
+
+    def _judge(self, error: BaseException) -> tuple[Kind | None, BaseException]:
+        return ("refused", error) if error is self._refused else judge(error)
 
     def _decide(self, error: Exception) -> float | None:
         if not clock.patience:
@@ -451,7 +500,7 @@ class Recovery:
         plan, error = self._plan, self._held
         kind, text, name = None, breaker.last_error or "", _CIRCUIT_OPEN
         if error is not None:
-            kind, evidence = judge(error)
+            kind, evidence = self._judge(error)
             text, name = describe(evidence), type_name(error)
         logs.tell(
             plan.policy.observers,
@@ -485,7 +534,7 @@ class Recovery:
         global _latest_end
         plan, now = self._plan, clock.now()
         _latest_end = now
-        kind, evidence = judge(error)
+        kind, evidence = self._judge(error)
         event = RetriesExhausted(
             call=plan.call,
             policy=plan.policy.name,
@@ -504,7 +553,7 @@ class Recovery:
 
     def _tell_scheduled(self, error: Exception, now: float, elapsed: float, delay: float) -> None:
         plan = self._plan
-        kind, evidence = judge(error)
+        kind, evidence = self._judge(error)
         heartbeat = self._heard is None or now - self._heard >= HEARTBEAT
         if heartbeat:
             self._heard = now

@@ -38,14 +38,21 @@ def signature(package: str, code: str) -> Signature:
         package=package,
         code=code,
         clauses=(
-            r"(?m)^- host: ",
-            r"(?m)^(?:connection (?:failed|is bad): )?connection to server "
-            r"|^could not (?:connect to server: |translate host name )",
+            r"- host: ",
+            r"(?:connection (?:failed|is bad): )?connection to server "
+            r"|could not (?:connect to server: |translate host name )",
         ),
         address=r'at "(?P<host>[^"\s]+)"(?: \([^)]*\))?, port (?P<port>\d+)',
         rules=(
             Rule(kind="not_ready", classes=_CONNECTING, codes=NOT_READY_STATES),
             Rule(kind="hopeless", classes=_CONNECTING, codes=HOPELESS_STATES),
+            # The most frequent first: each of the texts is anchored, and only one of them can hold.
+            Rule(
+                kind="refused",
+                classes=_CONNECTING,
+                errnos=frozenset({errno.ECONNREFUSED}),
+                text=rf"{_PREFIX}{_SERVER}WORDS(?: \(0x[0-9A-F]+/\d+\))?(?:\n|$)",
+            ),
             Rule(
                 kind="not_ready",
                 classes=_CONNECTING,
@@ -71,12 +78,6 @@ def signature(package: str, code: str) -> Signature:
                 kind="unresolved",
                 classes=_CONNECTING,
                 text=rf"^(?:{_ATTEMPT})?(?:could not translate host name |failed to resolve host )",
-            ),
-            Rule(
-                kind="refused",
-                classes=_CONNECTING,
-                errnos=frozenset({errno.ECONNREFUSED}),
-                text=rf"{_PREFIX}{_SERVER}WORDS(?: \(0x[0-9A-F]+/\d+\))?(?:\n|$)",
             ),
             Rule(
                 kind="unreachable",

@@ -1,0 +1,10 @@
+"""httpx: the refusal stands behind httpcore's errors; a bad status is an error after `raise_for_status`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ._http import rules, status_of_response
+from ._signature import Signature
+
+SIGNATURE: Final = Signature(package="httpx", code=status_of_response, rules=rules("HTTPStatusError"))
