@@ -1,5 +1,8 @@
 """What a Python program does when a connection is refused: wait well, stop in time, tell why."""
 
+import importlib
+import typing
+
 from ._attempt import Attempt
 from ._circuit import Permit
 from .backoff import Backoff
@@ -7,7 +10,7 @@ from .breaker import CircuitBreaker, CircuitBreakers, CircuitSnapshot
 from .clock import Cancellation
 from .decorators import attempts, retry_on_refused
 from .endpoint import Endpoint
-from .errors import CircuitOpenError, PolicyError, TargetError
+from .errors import CircuitOpenError, NotServingError, PolicyError, TargetError, WaitTimeoutError
 from .events import (
     CallParked,
     CallRecovered,
@@ -29,6 +32,10 @@ from .policy import (
 )
 from .refusal import Refusal, find_refusal, is_hopeless, is_not_ready, is_refused, is_unreachable, is_unresolved
 
+if typing.TYPE_CHECKING:
+    from .clients import guard
+    from .waiting import wait_for, wait_for_async
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -45,6 +52,7 @@ __all__ = [
     "CircuitSnapshot",
     "Endpoint",
     "Event",
+    "NotServingError",
     "Observer",
     "Permit",
     "Policy",
@@ -53,9 +61,11 @@ __all__ = [
     "RetriesExhausted",
     "RetryScheduled",
     "TargetError",
+    "WaitTimeoutError",
     "__version__",
     "attempts",
     "find_refusal",
+    "guard",
     "is_hopeless",
     "is_not_ready",
     "is_refused",
@@ -68,4 +78,20 @@ __all__ = [
     "retry_if_unreachable",
     "retry_if_unresolved",
     "retry_on_refused",
+    "wait_for",
+    "wait_for_async",
 ]
+
+_LATER = {"guard": "clients", "wait_for": "waiting", "wait_for_async": "waiting"}
+"""What is loaded when it is first asked for: most programs decorate, and import nothing else."""
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -118,7 +118,7 @@ def retry_on_refused(
             raise TypeError("give the cancellation by name: retry_on_refused(cancel=...)")
         if isinstance(thing, (CircuitBreaker, CircuitBreakers)):
             raise TypeError("give the breaker by name: retry_on_refused(breaker=...)")
-    _check("retry_on_refused", policy, target, breaker, cancel)
+    check("retry_on_refused", policy, target, breaker, cancel)
 
     def decorate(thing: Any) -> Any:
         refuse_unfit("retry_on_refused", thing, _INSTEAD)
@@ -177,7 +177,7 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
             **unknown: Any,
         ) -> None:
             _refuse_unknown("attempts", unknown)
-            _check("attempts", policy, target, breaker, cancel)
+            check("attempts", policy, target, breaker, cancel)
             self._plan = Plan(policy, "attempts", target, cancel, breaker)
 
     _plan: Plan
@@ -207,7 +207,14 @@ def _protect(thing: Any, plan: Plan) -> Any:
     return wrap(thing, protect)
 
 
-def _check(who: str, policy: object, target: object, breaker: object, cancel: object) -> None:
+def check(
+    who: str, policy: object, target: object, breaker: object, cancel: object, *, finds_target: bool = False
+) -> None:
+    """Refuse settings of the wrong type. `who` takes them; `finds_target`: it needs no target to choose a circuit by.
+
+    Raises:
+        TypeError: a setting has the wrong type, or says nothing without another one.
+    """
     if not isinstance(policy, Policy):
         hint = "Policy.parse(...) reads a text" if isinstance(policy, str) else "see resilient.Policy"
         raise TypeError(f"policy must be a Policy, not {type(policy).__name__}: {hint}")
@@ -216,7 +223,7 @@ def _check(who: str, policy: object, target: object, breaker: object, cancel: ob
     if breaker is not None and not isinstance(breaker, (CircuitBreaker, CircuitBreakers)):
         hint = f"write CircuitBreaker({breaker!r})" if isinstance(breaker, str) else "see resilient.CircuitBreaker"
         raise TypeError(f"breaker must be a CircuitBreaker or CircuitBreakers, not {type(breaker).__name__}: {hint}")
-    if isinstance(breaker, CircuitBreakers) and target is None:
+    if isinstance(breaker, CircuitBreakers) and target is None and not finds_target:
         raise TypeError(f"{who}: breaker= is CircuitBreakers, so target= must say which: give a callable, or a text")
 
 

@@ -7,6 +7,10 @@ Ground floor: imports nothing of the house. Evidence is kept in attributes, and 
     └── TargetError          a target cannot be read
     ConnectionRefusedError
     └── CircuitOpenError     a circuit breaker refused the call before it reached the wire
+    TimeoutError
+    └── WaitTimeoutError     a target did not serve in time
+    ConnectionError
+    └── NotServingError      a server answered, and does not serve
 """
 
 from __future__ import annotations
@@ -75,3 +79,39 @@ class CircuitOpenError(ConnectionRefusedError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.breaker, self.retry_after, self.last_error), self.__dict__
+
+
+class WaitTimeoutError(TimeoutError):
+    """A target did not serve in the time that `wait_for` was given.
+
+    Attributes:
+        last_error: what came last, which is the cause as well; None where it served, but not for long enough.
+        elapsed: seconds.
+    """
+
+    def __init__(self, message: str, *, elapsed: float, last_error: Exception | None = None) -> None:
+        super().__init__(message)
+        self.elapsed: float = elapsed
+        self.last_error: Exception | None = last_error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _wait_timeout, (str(self), self.elapsed, self.last_error)
+
+
+def _wait_timeout(message: str, elapsed: float, last_error: Exception | None) -> WaitTimeoutError:
+    return WaitTimeoutError(message, elapsed=elapsed, last_error=last_error)
+
+
+class NotServingError(ConnectionError):
+    """A server was asked by hand, for want of a driver, and answered that it does not serve; or did not answer.
+
+    Attributes:
+        kind: "not_ready", "hopeless", "wrong_protocol", "closed" or "silent".
+    """
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind: str = kind
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return NotServingError, (str(self), self.kind)

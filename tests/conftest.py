@@ -31,3 +31,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason, tests in missed.items():
         more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
         terminalreporter.write_line(f"{reason}: {tests[0]}{more}", yellow=True)
+
+
+# At the end: that file imports this one.
+from machine_servers import mariadb, mosquitto, nats, rabbitmq  # noqa: E402, F401

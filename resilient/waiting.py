@@ -1,0 +1,255 @@
+"""Wait until a target serves: a handshake or a ping through the real driver, and not a port that merely accepts."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from . import clock, logs
+from ._scrub import describe
+from .backoff import seconds
+from .clients import client_of, driver_for
+from .decorators import retry_on_refused
+from .endpoint import Endpoint
+from .errors import NotServingError, PolicyError, WaitTimeoutError
+from .policy import Policy
+from .refusal import kind_of
+
+__all__ = ["wait_for", "wait_for_async"]
+
+LONGEST_HELLO: Final = 5.0
+"""Seconds that one connect and its hello are given, where a driver takes a timeout."""
+
+STABLE_PAUSE: Final = 0.25
+"""Seconds between two hellos to a server that is to stay up for a while."""
+
+
+def wait_for(
+    target: object,
+    *,
+    timeout: float | timedelta | None = 60.0,
+    policy: Policy | None = None,
+    stable_for: float | timedelta = 0.0,
+) -> None:
+    """Return when a target serves: it has answered a handshake or a ping through its own driver.
+
+    Waits while the connection is refused, the server says that it is starting up, the name does not resolve, nothing
+    answers in time, or the connection ends at once; fails at once where waiting cannot help.
+
+    Args:
+        target: a URL with credentials as the driver reads it, "host:port", "unix:///path", "env:NAME", an `Endpoint`;
+            an engine, client or pool that `guard` knows; or a function that connects, whose result is closed.
+        timeout: seconds; it replaces the policy's deadline. None: no limit.
+        policy: how often to try and who is told; default `Policy.startup()`.
+        stable_for: seconds for which it must go on serving before it counts.
+
+    Raises:
+        WaitTimeoutError: it did not serve in time; `last_error` is what came last.
+        TargetError: the text cannot be read.
+        TypeError: it is nothing that can be waited for here; an asynchronous client needs `wait_for_async`.
+        PolicyError: a number makes no sense.
+        Exception: the client's own, at once, where waiting cannot help: a wrong password, an unknown database.
+    """
+    wait = _Wait(target, timeout, policy, stable_for)
+
+    def attempt() -> None:
+        wait.hello_sync()
+        since = clock.now()
+        while (left := wait.still_to_be_stable(since)) > 0:
+            clock.sleep(left, None, wait)
+            wait.hello_sync()
+
+    try:
+        wait.protect(attempt)()
+    except Exception as error:
+        wait.reraise(error)
+        raise
+
+
+async def wait_for_async(
+    target: object,
+    *,
+    timeout: float | timedelta | None = 60.0,
+    policy: Policy | None = None,
+    stable_for: float | timedelta = 0.0,
+) -> None:
+    """Return when a target serves, as `wait_for` does, without stopping the event loop; on asyncio or trio.
+
+    Args:
+        target: as for `wait_for`, and asynchronous clients, engines and pools. What can only be asked by blocking is
+            asked on a thread.
+        timeout: as for `wait_for`.
+        policy: as for `wait_for`.
+        stable_for: as for `wait_for`.
+
+    Raises:
+        WaitTimeoutError: it did not serve in time; and whatever else `wait_for` raises.
+    """
+    wait = _Wait(target, timeout, policy, stable_for)
+
+    async def attempt() -> None:
+        await wait.hello_async()
+        since = clock.now()
+        while (left := wait.still_to_be_stable(since)) > 0:
+            await clock.sleep_async(left, None, wait)
+            await wait.hello_async()
+
+    try:
+        await wait.protect(attempt)()
+    except Exception as error:
+        wait.reraise(error)
+        raise
+
+
+class _Wait:
+    """One wait: how to say hello, for how long, and what its end means."""
+
+    over: Final = False
+
+    def __init__(
+        self, target: object, timeout: float | timedelta | None, policy: Policy | None, stable_for: float | timedelta
+    ) -> None:
+        chosen = Policy.startup() if policy is None else policy
+        if not isinstance(chosen, Policy):
+            raise TypeError(f"policy must be a Policy, not {type(policy).__name__}")
+        self.policy = chosen.replace(deadline=timeout, retry=_is_worth_waiting)
+        self.stable_for = seconds("stable_for", stable_for)
+        if self.stable_for < 0:
+            raise PolicyError(f"stable_for must be 0 seconds or more, not {stable_for!r}")
+        self.endpoint: Endpoint | None = None
+        self.hello: Callable[[float], Any]
+        self.name: str
+        self._ask(target)
+        self.started = clock.now()
+
+    def _ask(self, target: object) -> None:
+        if isinstance(target, (str, Endpoint)):
+            self.endpoint = Endpoint.parse(target)
+            self.name = str(self.endpoint)
+            self.hello = hello_to(_text(target), self.endpoint)
+            return
+        client = client_of(target)
+        self.name = getattr(target, "__qualname__", None) or type(target).__qualname__
+        if client is not None and not inspect.isroutine(target) and not isinstance(target, type):
+            self.hello = lambda _: client.ping(target)
+        elif callable(target):
+            self.hello = lambda _: target()
+        else:
+            raise TypeError(
+                f"wait_for does not know how to ask {type(target).__name__} whether it serves: give it a URL, a "
+                "client, pool or engine that guard() knows, or a function that connects"
+            )
+
+    def hello_sync(self) -> None:
+        """Say hello and leave."""
+        result = self.hello(self.hello_timeout())
+        if inspect.iscoroutine(result):
+            result.close()
+            raise TypeError(f"{self.name} is asynchronous: use `await wait_for_async(...)`")
+        close = getattr(result, "close", None)  # of a function that connects
+        if callable(close):
+            close()
+
+    async def hello_async(self) -> None:
+        """Say hello and leave; what blocks does so on a thread."""
+        result = await _on_a_thread(self.hello, self.hello_timeout())
+        if inspect.isawaitable(result):
+            result = await result
+        for name in ("aclose", "close"):
+            close = getattr(result, name, None)
+            if callable(close):
+                closing = close()
+                if inspect.isawaitable(closing):
+                    await closing
+                return
+
+    def protect(self, attempt: Callable[[], Any]) -> Callable[[], Any]:
+        attempt.__qualname__ = attempt.__name__ = "wait_for"
+        return retry_on_refused(attempt, policy=self.policy, target=self.endpoint)
+
+    def remaining(self) -> float | None:
+        deadline = self.policy.deadline
+        return None if deadline is None else self.started + deadline - clock.now()
+
+    def hello_timeout(self) -> float:
+        remaining = self.remaining()
+        return LONGEST_HELLO if remaining is None else min(LONGEST_HELLO, max(0.25, remaining))
+
+    def still_to_be_stable(self, since: float) -> float:
+        """Return seconds until the next hello, or 0: it has served for long enough."""
+        now = clock.now()
+        left = since + self.stable_for - now
+        remaining = self.remaining()
+        if left > 0 and remaining is not None and remaining <= 0:
+            raise WaitTimeoutError(
+                f"{self.name} has served for {now - since:.2f} s only, of the {self.stable_for:g} s that were asked "
+                f"for, after {now - self.started:.1f} s",
+                elapsed=now - self.started,
+            )
+        return min(left, STABLE_PAUSE)
+
+    def reraise(self, error: Exception) -> None:
+        """Raise the error that says what the end of the waiting means, if the client's own does not."""
+        if not isinstance(error, WaitTimeoutError) and worth_waiting(error):
+            elapsed = clock.now() - self.started
+            raise WaitTimeoutError(
+                f"{self.name} did not serve within {elapsed:.1f} s; last: {describe(error)}",
+                elapsed=elapsed,
+                last_error=error,
+            ) from error
+
+
+def worth_waiting(error: BaseException) -> bool:
+    """Whether a hello that failed so may succeed later: it is not hopeless, and not a mistake in the program."""
+    kind = kind_of(error)
+    if kind is not None:
+        return kind != "hopeless"
+    return isinstance(error, (OSError, EOFError)) or (isinstance(error, Exception) and not _is_a_mistake(error))
+
+
+def _is_a_mistake(error: Exception) -> bool:
+    """Whether it is one of Python's own errors, which no client raises for what its server does."""
+    return type(error).__module__ == "builtins"
+
+
+def _is_worth_waiting(state: Any) -> bool:
+    return worth_waiting(state.outcome.exception())
+
+
+def _text(target: str | Endpoint) -> str:
+    """Return the whole text of a target, with what a driver needs and an `Endpoint` does not keep."""
+    text = str(target)
+    return os.environ[text[len("env:") :]] if text.startswith("env:") else text
+
+
+def hello_to(text: str, endpoint: Endpoint) -> Callable[[float], Any]:
+    """Return what says hello to a text: its driver, or a few bytes by hand, or a connect and no more."""
+    driver = driver_for(endpoint.scheme) if "://" in text else None
+    if driver is not None:
+        return functools.partial(driver.serves, text)
+    from ._handshakes import HANDSHAKES, shake
+
+    if endpoint.scheme not in HANDSHAKES:
+        logs.say(logging.WARNING, "wait_for %s: no driver for it is installed, so a port that accepts counts", endpoint)
+
+    def hello(timeout: float) -> None:
+        answer = shake(endpoint, timeout=timeout)
+        if answer.kind != "serves":
+            raise NotServingError(f"{endpoint}: {answer.text}", answer.kind)
+
+    return hello
+
+
+async def _on_a_thread(function: Callable[[float], Any], timeout: float) -> Any:
+    if clock.in_trio():
+        import trio
+
+        return await trio.to_thread.run_sync(function, timeout, abandon_on_cancel=True)
+    import asyncio
+
+    return await asyncio.to_thread(function, timeout)
