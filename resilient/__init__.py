@@ -34,6 +34,7 @@ from .refusal import Refusal, find_refusal, is_hopeless, is_not_ready, is_refuse
 
 if typing.TYPE_CHECKING:
     from .clients import guard
+    from .diagnosis import Diagnosis, diagnose, explain
     from .waiting import wait_for, wait_for_async
 
 __version__ = "0.1.0"
@@ -50,6 +51,7 @@ __all__ = [
     "CircuitChanged",
     "CircuitOpenError",
     "CircuitSnapshot",
+    "Diagnosis",
     "Endpoint",
     "Event",
     "NotServingError",
@@ -64,6 +66,8 @@ __all__ = [
     "WaitTimeoutError",
     "__version__",
     "attempts",
+    "diagnose",
+    "explain",
     "find_refusal",
     "guard",
     "is_hopeless",
@@ -82,7 +86,14 @@ __all__ = [
     "wait_for_async",
 ]
 
-_LATER = {"guard": "clients", "wait_for": "waiting", "wait_for_async": "waiting"}
+_LATER = {
+    "Diagnosis": "diagnosis",
+    "diagnose": "diagnosis",
+    "explain": "diagnosis",
+    "guard": "clients",
+    "wait_for": "waiting",
+    "wait_for_async": "waiting",
+}
 """What is loaded when it is first asked for: most programs decorate, and import nothing else."""
 
 

@@ -195,11 +195,12 @@ def _is_of_another_call(exc: BaseException, caught: TracebackType) -> bool:
 
 
 def behind(
-    exc: BaseException, *, vouched: bool = False, carriers: tuple[str, ...] = ()
+    exc: BaseException, *, vouched: bool = False, carriers: tuple[str, ...] = (), cause: bool = True
 ) -> Iterator[list[BaseException]]:
     """Yield what directly lies behind `exc`, the strongest evidence first.
 
     Each item is a list of exceptions that stand for one reason: it counts only if *every* member does.
+    Without `cause` the explicit one is left out: it has been looked at.
     The order is explicit cause, `args` and carrying attributes, implicit context; a group has its members only.
     """
     cls = type(exc)
@@ -208,9 +209,8 @@ def behind(
         if members:
             yield members
         return
-    cause = _cause(exc)
-    if cause is not None:
-        yield [cause]
+    if cause and (explicit := _cause(exc)) is not None:
+        yield [explicit]
     yield from _carried(exc, cls, carriers)
     context = wrapped_context(exc, cls, vouched=vouched)
     if context is not None:

@@ -13,7 +13,7 @@ import sys
 from typing import Any, Final, Literal
 
 from . import signatures
-from ._causes import BUILTINS, DEEPEST, MOST_NODES, behind, chain, is_exception
+from ._causes import BUILTINS, DEEPEST, MOST_NODES, anatomy, behind, chain, is_exception
 from ._values import NamedTuple
 from .endpoint import Endpoint
 from .errors import CircuitOpenError
@@ -247,13 +247,18 @@ class _Walk:
                 return said, exc
             if said == "refused" and _cause(exc) is None and _context(exc) is None:  # most texts stand alone
                 return said, exc
-        own = _own_kind(exc, cls)
+        cause = _cause(exc)
+        own = _own_kind(exc, cls) if issubclass(cls, OSError) or cls.__name__ == "TimeoutError" else None
         if own is not None:
-            cause = _cause(exc) if own == "unreachable" and issubclass(cls, TimeoutError) else None
-            told = None if cause is None else self.judge(cause, depth + 1)  # why the time ran out, if it says so
-            return told or (own, exc)
+            timed_out = own == "unreachable" and issubclass(cls, TimeoutError)
+            told = self.judge(cause, depth + 1) if timed_out and cause is not None else None
+            return told or (own, exc)  # why the time ran out, if it says so
+        if cause is not None and not anatomy(cls).group:
+            found = self.judge(cause, depth + 1)
+            if found is not None:
+                return found
         beyond = _NONE if reader is None else reader.signature
-        for reason in behind(exc, vouched=beyond.vouches, carriers=beyond.carriers):
+        for reason in behind(exc, vouched=beyond.vouches, carriers=beyond.carriers, cause=False):
             found = self._all(reason, depth + 1)
             if found is not None:
                 return found

@@ -109,8 +109,6 @@ async def wait_for_async(
 class _Wait:
     """One wait: how to say hello, for how long, and what its end means."""
 
-    over: Final = False
-
     def __init__(
         self, target: object, timeout: float | timedelta | None, policy: Policy | None, stable_for: float | timedelta
     ) -> None:
@@ -125,6 +123,7 @@ class _Wait:
         self.hello: Callable[[float], Any]
         self.name: str
         self._ask(target)
+        self.over: bool = False  # as a caller of `clock.sleep`
         self.started = clock.now()
 
     def _ask(self, target: object) -> None:
@@ -169,7 +168,7 @@ class _Wait:
                 return
 
     def protect(self, attempt: Callable[[], Any]) -> Callable[[], Any]:
-        attempt.__qualname__ = attempt.__name__ = "wait_for"
+        attempt.__qualname__ = "wait_for" if self.endpoint is not None else f"wait_for {self.name}"
         return retry_on_refused(attempt, policy=self.policy, target=self.endpoint)
 
     def remaining(self) -> float | None:

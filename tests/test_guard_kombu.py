@@ -172,6 +172,29 @@ def test_whoever_brings_numbers_of_his_own_gets_what_he_asks_for() -> None:
     assert max(heard) <= 0.02 + 0.01  # older versions of kombu overshoot by their first delay
 
 
+def test_whoever_asks_for_no_limit_has_none() -> None:
+    """As a worker does, whose setting says so; the delays are the policy's all the same."""
+
+    class StopError(Exception):
+        """Ends it."""
+
+    heard: list[Exception] = []
+
+    def hear(error: Exception, _: float) -> None:
+        heard.append(error)
+        if len(heard) == 8:
+            raise StopError
+
+    with refused_port() as port:
+        connection = guard(kombu.Connection(amqp("127.0.0.1", port)), policy=guarding.THREE.replace(deadline=0.05))
+        with pytest.raises(StopError):
+            connection.ensure_connection(hear, None, callback=lambda: None)
+        heard.clear()
+        with pytest.raises(OperationalError):
+            connection.ensure_connection(hear)
+    assert len(heard) == 2
+
+
 def test_alternates_take_their_turns(valkey: ValkeyServer) -> None:
     """The second host answers, and no attempt is wasted on the first twice."""
     valkey.start()

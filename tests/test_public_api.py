@@ -50,6 +50,7 @@ def test_all_is_whole() -> None:
         *["log_events", "log_before_sleep", "__version__"],
         *["CircuitBreaker", "CircuitBreakers", "CircuitSnapshot", "CircuitOpenError", "Permit"],
         *["CallParked", "CallRejected", "CircuitChanged"],
+        *["Diagnosis", "diagnose", "explain"],
         *["guard", "wait_for", "wait_for_async", "WaitTimeoutError", "NotServingError"],
     ],
 )

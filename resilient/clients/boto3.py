@@ -79,7 +79,8 @@ def _guard_client(client: Any, shield: Shield) -> None:
 
 def _give_up(caught_exception: Exception | None = None, **_: Any) -> None:
     """End botocore's retries where a connect has given up: they are decided by whoever answers this event first."""
-    if isinstance(caught_exception, importlib.import_module("botocore.exceptions").EndpointConnectionError):
+    gave_up: type[Exception] = importlib.import_module("botocore.exceptions").EndpointConnectionError
+    if caught_exception is not None and isinstance(caught_exception, gave_up):
         raise caught_exception
 
 

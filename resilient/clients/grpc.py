@@ -68,7 +68,7 @@ def _factory(make: Any, shield: Shield) -> Any:
     @functools.wraps(make)
     def channel(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
-        options = list(given.arguments.get("options") or ())
+        options: list[Any] = list(given.arguments.get("options") or ())
         known = {name for name, _ in options}
         backoff = shield.policy.backoff
         longest = backoff.maximum if isinstance(backoff, Backoff) else 1.0

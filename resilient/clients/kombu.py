@@ -21,9 +21,6 @@ __all__ = ["SCHEMES", "guard", "numbers", "ping", "serves", "subclass"]
 
 SCHEMES: Final = ("amqp", "amqps")
 
-_OWN: Final = ("connect_retries_timeout", "interval_max", "interval_start", "interval_step", "max_retries")
-"""What kombu reads from `transport_options` for its own loop."""
-
 _PARAMETERS: Final = ("errback", "max_retries", "interval_start", "interval_step", "interval_max", "callback")
 """Of `_ensure_connection`, in their order; kombu 5.0 to 5.7."""
 
@@ -86,10 +83,8 @@ def subclass(cls: Any, shield: Shield) -> Any:
         reraise = given.get("reraise_as_library_errors", True)
         told = {name for name in _PARAMETERS if given.get(name) is not None}
         if told - {"max_retries"} or (told and reraise):
-            defaults = dict(filled)
-            if given.get("timeout") is None and "max_retries" not in told and shield.policy.deadline is not None:
-                defaults["timeout"] = shield.policy.deadline
-            return ensure(self, **{**defaults, **{name: value for name, value in given.items() if value is not None}})
+            limits = {} if "max_retries" in given else {"timeout": shield.policy.deadline}
+            return ensure(self, **{**filled, **limits, **given})  # `max_retries=None` says: for ever
         with self._reraise_as_library_errors() if reraise else self._dummy_context():
             return dial(self)
 
@@ -106,24 +101,17 @@ def subclass(cls: Any, shield: Shield) -> Any:
 
         return _pool_class(ConnectionPool, shield)(self, limit, **kwargs)
 
-    @functools.wraps(cls.__init__)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        cls.__init__(self, *args, **kwargs)
-        _without_own(self)
+    @functools.wraps(cls._extract_failover_opts)
+    def _extract_failover_opts(self: Any) -> dict[str, Any]:
+        return {}  # of `transport_options`, where Celery puts its publish retry policy
 
-    names = {"_ensure_connection": _ensure_connection, "_connection_factory": _connection_factory}
-    return type(cls)(cls.__name__, (cls,), {**looks, **names, "Pool": Pool, "__init__": __init__, "_unguarded": cls})
-
-
-def _without_own(connection: Any) -> None:
-    options = connection.transport_options
-    if any(name in options for name in _OWN):
-        connection.transport_options = {name: value for name, value in options.items() if name not in _OWN}
+    ours = (_ensure_connection, _connection_factory, _extract_failover_opts, Pool)
+    names = {function.__name__: function for function in ours}
+    return type(cls)(cls.__name__, (cls,), {**looks, **names, "_unguarded": cls})
 
 
 def _adopt(connection: Any, shield: Shield) -> Any:
     connection.__class__ = subclass(type(connection), shield)
-    _without_own(connection)
     return connection
 
 

@@ -23,6 +23,7 @@ def guard(thing: Any, shield: Shield) -> Any:
     None for what does not connect, and for `requests.get` and its like: `guard()` decorates them.
     """
     import requests
+    import requests.adapters
 
     if isinstance(thing, requests.Session):
         for adapter in thing.adapters.values():

@@ -187,12 +187,9 @@ class Reader:
         if words != self._words or len(self._for_class) >= MOST_CLASSES:
             self._words, self._for_class = words, {}
         own = {base.__name__ for base in cls.__mro__ if package(base) == self.signature.package}
-        rules = tuple(
-            (rule.kind, rule.codes, _pattern(rule))
-            for rule in self.signature.rules
-            if not rule.classes or not rule.classes.isdisjoint(own)
-        )
-        self._for_class[cls] = rules
+        fit = [rule for rule in self.signature.rules if not rule.classes or not rule.classes.isdisjoint(own)]
+        compiled: list[_Compiled] = [(rule.kind, rule.codes, _pattern(rule)) for rule in fit]
+        rules = self._for_class[cls] = tuple(compiled)
         return rules
 
     def _code_of(self, exc: BaseException) -> object:

@@ -1,0 +1,75 @@
+"""How a target is asked: through its driver, by a handshake, over HTTP, or by a connect and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ... import clock
+from ...clients import driver_for
+from ...waiting import LONGEST_HELLO, hello_to
+
+if TYPE_CHECKING:
+    from ._options import Options, Target
+    from ._secrets import Mask
+
+_PLAIN: Final = frozenset({"tcp", "unix"})
+
+
+class Probe:
+    """One target as a function that connects, says hello and leaves; `wait_for` calls it.
+
+    Attributes:
+        how: the way of asking, in words.
+        only_accepts: there is no better way than a connect, though the target names a service.
+        asked: how often it was called.
+        problem: what went wrong last, fit to show.
+    """
+
+    def __init__(self, target: Target, options: Options, mask: Mask, told: Callable[[], None]) -> None:
+        self.how, self.only_accepts, self._hello = _way_to(target, options)
+        self.asked = 0
+        self.problem = ""
+        self._endpoint = target.endpoint
+        self._mask = mask
+        self._told = told
+        self._deadline = options.policy.deadline
+        self._started = clock.now()
+
+    def __call__(self) -> None:
+        self.asked += 1
+        left = LONGEST_HELLO if self._deadline is None else self._started + self._deadline - clock.now()
+        try:
+            self._hello(min(LONGEST_HELLO, max(0.25, left)))
+        except Exception as error:
+            self.problem = self.text_of(error)
+            raise
+        self._told()
+
+    def text_of(self, error: BaseException) -> str:
+        """Return an error's own text, fit to show; its class where it has none."""
+        try:
+            text = str(error)
+        except Exception:  # noqa: BLE001  # any error can come out of a stranger's __str__
+            text = ""
+        text = text.removeprefix(f"{self._endpoint}: ")  # which is shown before it anyway
+        return self._mask(" ".join(text.split())) or type(error).__name__
+
+
+def _way_to(target: Target, options: Options) -> tuple[str, bool, Callable[[float], object]]:
+    scheme = target.endpoint.scheme
+    if target.is_web:
+        from ._web import Page
+
+        return "over HTTP", False, Page(target.text, target.endpoint, options.statuses, options.body)
+    hello = hello_to(target.text, target.endpoint)
+    driver = driver_for(scheme) if "://" in target.text else None
+    if driver is not None:
+        return f"through {driver.__name__.rpartition('.')[2]}", False, hello
+    if scheme in _PLAIN:
+        return "by a connect", False, hello
+    from ..._handshakes import HANDSHAKES
+
+    if scheme in HANDSHAKES:
+        return "by a handshake", False, hello
+    return "by a connect", True, hello
