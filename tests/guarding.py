@@ -213,7 +213,7 @@ def refused_connects() -> int:
 
 
 def connects_on_the_wire(module: str) -> dict[str, int]:
-    """Return how many connects each of a module's `GUARDED` made with a policy of three attempts, by the kernel's count.
+    """Return how many connects each of a module's `GUARDED` made, in three attempts each, as the kernel counts them.
 
     In a process and a network of its own.
     """

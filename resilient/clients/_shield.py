@@ -30,9 +30,9 @@ class Shield:
     __slots__ = ("breaker", "policy", "target")
 
     def __init__(self, policy: Policy, breaker: CircuitBreaker | CircuitBreakers | None, target: Target | None) -> None:
-        self.policy = policy
-        self.breaker = breaker
-        self.target = target
+        self.policy: Policy = policy
+        self.breaker: CircuitBreaker | CircuitBreakers | None = breaker
+        self.target: Target | None = target
 
     def protect(self, connect: F, *, target: Target | None, unavailable: Callable[[str], Exception] | None) -> F:
         """Return a connect function or coroutine function protected; whatever it raised before it raises now.

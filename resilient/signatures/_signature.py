@@ -151,7 +151,7 @@ class Reader:
     __slots__ = ("_clauses", "_for_class", "_words", "signature")
 
     def __init__(self, signature: Signature) -> None:
-        self.signature = signature
+        self.signature: Signature = signature
         self._clauses = tuple(map(re.compile, signature.clauses))
         self._for_class: dict[type, tuple[_Compiled, ...]] = {}
         self._words = ""

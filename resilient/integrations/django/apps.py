@@ -13,7 +13,6 @@ class ResilientConfig(AppConfig):
 
     name = "resilient.integrations.django"
     label = "resilient"
-    verbose_name = "resilient"
 
     def ready(self) -> None:
         """Register the check."""

@@ -33,11 +33,12 @@ class ResilientConnects(Wrapper):
         if self.dials_once or getattr(self, "pool", None):  # a pool is protected itself
             return super().get_new_connection(conn_params)
         if self._resilient_connect is None:
+            bound: Any = super().get_new_connection
             self._resilient_connect = (
                 self.resilient_settings()
                 .shield()
                 .protect(
-                    _connect_of(super().get_new_connection.__func__),
+                    _connect_of(bound.__func__),
                     target=lambda _, params: self.resilient_target(params),
                     unavailable=self.resilient_error(),
                 )

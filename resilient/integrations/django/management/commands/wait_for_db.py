@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         "Ends with 124 when that took too long, with 1 at once where waiting cannot help (a wrong password), with 2 "
         "where there is no such database in the settings."
     )
-    requires_system_checks: list[str] = []  # noqa: RUF012  # Django's own name; its checks may need the database
+    requires_system_checks: list[str] | tuple[str, ...] | Literal["__all__"] = ()  # they may need the database
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Say which there are."""
