@@ -54,7 +54,9 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_leaks.py",
         "test_interruption.py",
         "test_deadlines.py",
+        "test_asking.py",
     ),
+    "_asking": ("test_asking.py",),
 }
 
 Fate = Literal["killed", "timed out", "survived"]
