@@ -7,25 +7,30 @@ import errno
 import os
 import resource
 import socket
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
+import tenacity
 import trio
 from conftest import requires
-from drivers import AT_ONCE, QUIET, Client, Driver, noted, notes_of, on_both_twins, on_every_driver
+from drivers import AT_ONCE, QUIET, Client, Driver, noted, notes_of, on_both_twins, on_every_driver, refusal
 from fake_servers import silence
 from sqlalchemy.util import greenlet_spawn
 
 from resilient import (
     Backoff,
+    CallParked,
     Cancellation,
     CircuitBreaker,
     CircuitBreakers,
+    CircuitOpenError,
     Endpoint,
     Policy,
     RetriesExhausted,
@@ -255,6 +260,7 @@ def test_whoever_does_not_try_again_asks_nobody(driver: Driver, listening: LateS
     with no_retries():
         driver.fail(hidden(), policy=QUIET, target=listening.target)
     assert counting.came(0)
+    assert not _asking._latest
 
 
 @on_both_twins
@@ -314,6 +320,143 @@ def test_a_probe_whose_error_hides_reopens_the_circuit(driver: Driver, refused_p
     driver.fail(client, policy=policy, target=f"127.0.0.1:{refused_port}", breaker=breaker)
     assert 3 <= client.calls <= 12
     assert breaker.state in ("open", "half-open")
+
+
+@on_both_twins
+def test_a_circuit_that_turned_the_call_away_is_not_doubted(
+    driver: Driver, listening: LateServer, counting: Counting
+) -> None:
+    """Whoever hides its word has dialled nobody, so nobody asks; what comes out is the call's own last error."""
+    circuit, own, calls = CircuitBreaker("inner", observers=()), refusal(), 0
+    circuit.isolate()
+
+    def connect() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise own
+        try:
+            circuit.call(lambda: None)
+        except CircuitOpenError as error:
+            raise ShyError from error
+
+    assert driver.fail(connect, policy=QUIET, target=listening.target) is own
+    assert calls == 2
+    assert counting.came(0)
+
+
+@on_every_driver
+def test_a_call_that_parks_for_a_hidden_refusal_says_so(driver: Driver, refused_port: int) -> None:
+    breaker = CircuitBreaker("db", trip_after=1, cooldown=Backoff(initial=10, maximum=10, jitter="none"), observers=())
+    policy = QUIET.replace(deadline=25)
+    with fake_clock(), recorded_events() as events:
+        driver.fail(hidden(), policy=policy, target=f"127.0.0.1:{refused_port}", breaker=breaker)
+    assert {event.kind for event in events.of(CallParked)} == {"refused"}
+
+
+# What is told afterwards.
+
+
+@on_every_driver
+def test_a_call_that_is_cancelled_in_its_pause_still_knows_the_answer(driver: Driver, refused_port: int) -> None:
+    """The pause comes after the deciding, and the reason is told after the pause."""
+    cancelled, client = Cancellation(), hidden()
+
+    def going(event: object) -> None:
+        if isinstance(event, RetryScheduled):
+            cancelled.cancel()
+
+    policy = Policy(backoff=Backoff(initial=30, maximum=30), observers=(going,))
+    with recorded_events() as events:
+        error = driver.fail(client, policy=policy, target=f"127.0.0.1:{refused_port}", cancel=cancelled)
+    assert error is client.raised
+    assert client.calls == 1
+    assert [(event.kind, event.reason) for event in events.of(RetriesExhausted)] == [("refused", "cancelled")]
+
+
+@on_every_driver
+def test_an_answer_is_not_told_of_the_same_error_when_it_comes_again(driver: Driver, counting: Counting) -> None:
+    """A client that keeps its error, and a policy that retries it whatever the port says."""
+    kept, calls = ShyError(), 0
+    policy = QUIET.replace(retry=tenacity.retry_if_exception_type(ShyError), attempts=3)
+    with late_server(counting) as server, recorded_events() as events:
+
+        def connect() -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                after(SHARED)
+                server.up()
+            raise kept
+
+        driver.fail(connect, policy=policy, target=server.target)
+    assert [event.kind for event in events.of(RetryScheduled)] == ["refused", None]
+    assert [event.kind for event in events.of(RetriesExhausted)] == [None]
+
+
+@on_every_driver
+def test_an_answer_is_not_told_of_the_same_error_when_nobody_asks(driver: Driver, refused_port: int) -> None:
+    """A cancelled call does not; what it says of its error is what the error says."""
+    kept, stop = ShyError(), Cancellation()
+    client = Client(forever=lambda: kept)
+
+    def connect() -> None:
+        if client.calls == 1:
+            stop.cancel()
+        client()
+
+    policy = QUIET.replace(retry=tenacity.retry_if_exception_type(ShyError))
+    with recorded_events() as events:
+        driver.fail(connect, policy=policy, target=f"127.0.0.1:{refused_port}", cancel=stop)
+    assert [(event.kind, event.reason) for event in events.of(RetriesExhausted)] == [(None, "cancelled")]
+
+
+@on_every_driver
+def test_a_clear_error_after_a_hidden_one_is_decided_on_once(driver: Driver, refused_port: int) -> None:
+    """The question is put once, and not again with what comes after it."""
+    client = Client(ShyError(), refusal(), refusal())
+    with recorded_events() as events:
+        assert driver.call(client, policy=QUIET, target=f"127.0.0.1:{refused_port}") == "connected"
+    assert [event.attempt for event in events.of(RetryScheduled)] == [1, 2, 3]
+    assert [endpoint for _, endpoint in _asking._latest] == [at(refused_port)]
+
+
+class Witness:
+    """An observer that keeps all the frames it is called from alive, so that no other can have the place of one."""
+
+    def __init__(self) -> None:
+        self.frames: list[FrameType] = []
+
+    def __call__(self, event: object) -> None:
+        self.frames.append(sys._getframe())
+
+
+@on_both_twins
+@pytest.mark.parametrize("refusing", [True, False])
+def test_what_is_given_up_on_after_an_answer_is_not_multiplied_outside(
+    driver: Driver, refusing: bool, refused_port: int, listening: LateServer
+) -> None:
+    """The inner call marks its error by a frame that the error comes through."""
+    client, witness = hidden(), Witness()
+    target = f"127.0.0.1:{refused_port}" if refusing else listening.target
+    policy = Policy(retry=tenacity.retry_if_exception_type(ShyError), backoff=AT_ONCE, attempts=2, observers=(witness,))
+    if driver.is_async:
+
+        async def connect() -> None:
+            client()
+
+        inner = retry_on_refused(policy=policy, target=target)(connect)
+
+        @retry_on_refused(policy=policy.replace(attempts=3))
+        async def outer() -> None:
+            await inner()
+
+        with pytest.raises(ShyError):
+            asyncio.run(outer())
+    else:
+        protected = retry_on_refused(policy=policy, target=target)(client)
+        driver.fail(protected, policy=policy.replace(attempts=3))
+    assert client.calls == 2
 
 
 # What an answer is.
@@ -450,6 +593,164 @@ def test_a_late_answer_is_no_and_then_asked_anew(hanging: Hanging, refused_port:
     assert not question.refused
     after(SHARED)
     assert ask(at(refused_port))
+
+
+# Its bounds, on a clock that is set by hand.
+
+
+class HandClock:
+    """What `_asking` takes for real time. All its numbers are exact in binary, so that an edge is an edge."""
+
+    def __init__(self) -> None:
+        self.seconds = 1024.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def hand_clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    clock = HandClock()
+    monkeypatch.setattr(_asking, "monotonic", clock)
+    monkeypatch.setattr(_asking, "BOUND", 0.25)
+    monkeypatch.setattr(_asking, "SHARED", 0.125)
+    return clock
+
+
+def test_the_bounds_are_numbers_that_were_chosen() -> None:
+    """A quarter of a second is what a call waits at most; a tenth is what an answer is worth."""
+    assert (BOUND, SHARED, _asking.MOST_KEPT) == (0.25, 0.1, 256)
+
+
+def test_a_question_has_a_quarter_of_a_second(hand_clock: HandClock) -> None:
+    """Then nobody waits for it any more, and it stays unanswered, and young, as long as its resolver hangs."""
+    question = _asking.Question()
+    assert (question.left, question.cancelled, question.old) == (0.25, False, False)
+    hand_clock.seconds += 0.125
+    assert (question.left, question.cancelled, question.old) == (0.125, False, False)
+    hand_clock.seconds += 0.125
+    assert (question.left, question.cancelled, question.old) == (0, True, False)
+    hand_clock.seconds += 3600
+    assert (question.left, question.cancelled, question.old) == (0, True, False)
+    assert question.refused is False
+
+
+def test_an_answer_is_shared_for_a_tenth_of_a_second(hand_clock: HandClock) -> None:
+    question = _asking.Question()
+    question.answer(True)
+    assert (question.refused, question.cancelled, question.old) == (True, True, False)
+    hand_clock.seconds += 0.0625
+    assert not question.old
+    hand_clock.seconds += 0.0625
+    assert question.old
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.125, True), (0.25, False), (0.5, False)])
+def test_a_refusal_counts_until_the_time_is_up(hand_clock: HandClock, seconds: float, expected: bool) -> None:
+    question = _asking.Question()
+    hand_clock.seconds += seconds
+    question.answer(True)
+    assert question.refused is expected
+
+
+def test_the_first_answer_counts(hand_clock: HandClock) -> None:
+    """A second one makes the first neither another nor younger."""
+    for first in (True, False):
+        question = _asking.Question()
+        question.answer(first)
+        hand_clock.seconds += 0.125
+        question.answer(not first)
+        assert question.refused is first
+        assert question.old
+
+
+def test_an_answer_wakes_who_waits_and_nobody_who_has_gone() -> None:
+    woken: list[str] = []
+    question = _asking.Question()
+    question._watch(lambda: woken.append("first"))
+    gone = question._watch(lambda: woken.append("gone"))
+    question._watch(lambda: woken.append("last"))
+    question._unwatch(gone)
+    question._unwatch(gone)
+    question.answer(False)
+    question.answer(False)
+    assert woken == ["first", "last"]
+
+
+@pytest.mark.parametrize("form", ["coroutine", "greenlet"])
+def test_an_answer_that_is_there_is_given_without_a_pause(form: str, refused_port: int) -> None:
+    """A coroutine that ends at its first step has not let its event loop wait."""
+    assert ask(at(refused_port))
+    asked = ask_async(at(refused_port)) if form == "coroutine" else greenlet_spawn(ask, at(refused_port))
+    with pytest.raises(StopIteration) as end:
+        asked.send(None)
+    assert end.value.value is True
+
+
+def test_what_is_kept_is_forgotten_when_it_is_too_much_and_old(
+    monkeypatch: pytest.MonkeyPatch, hand_clock: HandClock
+) -> None:
+    """Neither before, nor what was answered just now, nor what is still being asked."""
+    answered: list[bool] = [True]
+    monkeypatch.setattr(_asking, "_start", lambda question, _: question.answer(False) if answered[0] else None)
+
+    def kept() -> list[int | None]:
+        return [endpoint.port for _, endpoint in _asking._latest]
+
+    answered[0] = False
+    _asking.put(at(1))
+    answered[0] = True
+    for port in range(2, _asking.MOST_KEPT):
+        _asking.put(at(port))
+    hand_clock.seconds += 0.125
+    _asking.put(at(1000))
+    assert len(kept()) == _asking.MOST_KEPT
+    _asking.put(at(1001))
+    assert kept() == [1, 1000, 1001]
+
+
+def test_an_answer_is_asked_for_on_a_thread_that_keeps_no_program_alive(hanging: Hanging) -> None:
+    _asking.put(at(1))
+    while not hanging.calls:
+        time.sleep(0.001)
+    (thread,) = (thread for thread in threading.enumerate() if thread.ident in hanging.calls)
+    assert (thread.name, thread.daemon) == ("resilient-asking", True)
+
+
+# One address.
+
+
+def test_an_address_is_not_dialled_when_no_time_is_left(refused_port: int) -> None:
+    address = ("127.0.0.1", refused_port)
+    assert _asking._dial(socket.AF_INET, address, BOUND) is True
+    for seconds in (0.0, -1.0):
+        assert _asking._dial(socket.AF_INET, address, seconds) is False
+
+
+def test_dialling_ends_in_its_time(full_port: int) -> None:
+    """Or a thread would hang for minutes, and no other would ask this endpoint."""
+    started = time.monotonic()
+    assert _asking._dial(socket.AF_INET, ("127.0.0.1", full_port), 0.05) is False
+    assert time.monotonic() - started < 2
+
+
+class Nameless(socket.socket):
+    """A socket of a system where a unix socket's ends both go without a name."""
+
+    def getsockname(self) -> Any:
+        return ""
+
+    def getpeername(self) -> Any:
+        return ""
+
+
+def test_a_unix_socket_never_meets_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="r") as folder, socket.socket(socket.AF_UNIX) as server:
+        path = str(Path(folder) / "s")
+        server.bind(path)
+        server.listen()
+        monkeypatch.setattr(socket, "socket", Nameless)
+        assert not ask(Endpoint.parse(f"unix://{path}"))
 
 
 # By whom, how often.

@@ -205,7 +205,8 @@ class Recovery:
         _need_headroom(HEADROOM)
         self._refused = None
         if (self._endpoint is not None or self._plan.find_target is not None) and hides_refusal(error):
-            self._to_ask = self._whom_to_ask()
+            # A call that a circuit turned away has dialled nobody, and this error is not the last of its own.
+            self._to_ask = self._whom_to_ask() if turned_away(error) is None else None
             if self._to_ask is not None:
                 self._held = error
                 return 0.0
