@@ -106,8 +106,8 @@ def many(number: int) -> list[BaseException]:
 
 
 def test_the_bounds_are_numbers_that_were_chosen() -> None:
-    """Fifty times what a real chain has; a tenth of Python's own recursion limit."""
-    assert (MOST_NODES, DEEPEST) == (1000, 100)
+    """Fifty times what a real chain has; a tenth of Python's own recursion limit; more classes than a program has."""
+    assert (MOST_NODES, DEEPEST, MOST_CLASSES) == (1000, 100, 1024)
 
 
 # Classes.
@@ -196,11 +196,37 @@ def test_an_attribute_that_a_class_makes_up_is_asked_for() -> None:
         assert spread(having(error, orig=(other := KeyError(2)))) == [[inner], [other]]
 
 
+def test_a_class_is_asked_for_what_it_has_or_may_have_and_for_nothing_else() -> None:
+    """Each attribute that is asked for in vain takes its time."""
+
+    class Property(LibraryError):
+        orig = property(lambda _: None)
+        reason = None
+
+    class Dynamic(LibraryError):
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(name)
+
+    assert anatomy(LibraryError).carriers == ()
+    assert anatomy(type("Child", (Property,), {})).carriers == ("reason", "orig")
+    assert anatomy(type("Child", (Dynamic,), {})).carriers == NAMES
+
+
 def test_what_is_known_of_classes_is_bounded() -> None:
     """A program may make exception classes for ever."""
     for _ in range(MOST_CLASSES + 10):
         anatomy(a_class("Passing"))
-    assert len(_causes._anatomies) <= MOST_CLASSES
+        assert len(_causes._anatomies) <= MOST_CLASSES
+
+
+def test_what_is_known_of_a_class_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last place there is: an error is to cost microseconds."""
+    monkeypatch.setattr(_causes, "MOST_CLASSES", 3)
+    _causes._anatomies.clear()
+    classes = [a_class("A"), a_class("B"), a_class("C")]
+    known = [anatomy(cls) for cls in classes]
+    for cls, its in zip(classes, known, strict=True):
+        assert anatomy(cls) is its
 
 
 # The order of what lies behind.
@@ -426,6 +452,40 @@ def test_a_context_without_a_traceback_counts_only_where_a_signature_vouches(sup
     error = wrapping(LIB, context, suppressed=suppressed)
     assert wrapped_context(error, LIB, vouched=True) is context
     assert wrapped_context(error, LIB, vouched=False) is None
+
+
+def test_an_error_out_of_another_call_has_no_context() -> None:
+    """The handler called something, whose error is about itself; what the handler raises is about what it handles."""
+    namespace: dict[str, Any] = {"__name__": "lib", "LibError": LIB}
+    exec(HANDLING, namespace)
+    for name, counts in (("raises", True), ("calls", False)):
+        with pytest.raises(LIB) as caught:
+            namespace[name]()
+        error = caught.value
+        assert isinstance(error.__context__, KeyError)
+        for vouched in (False, True):
+            assert wrapped_context(error, LIB, vouched=vouched) is (error.__context__ if counts else None)
+
+
+HANDLING = """
+def fail():
+    raise KeyError
+
+def raises():
+    try:
+        fail()
+    except KeyError:
+        raise LibError
+
+def other():
+    raise LibError
+
+def calls():
+    try:
+        fail()
+    except KeyError:
+        other()
+"""
 
 
 def test_nobody_vouches_unless_it_is_said() -> None:

@@ -80,6 +80,47 @@ def connect_translated():
     with translated():
         refuse()
 
+class Translated:
+    """The same as a class, for both kinds of `with`."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        raise LibError("cannot connect")
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, kind, error, traceback):
+        raise LibError("cannot connect")
+
+def connect_within():
+    with Translated():
+        refuse()
+
+async def connect_within_async():
+    async with Translated():
+        refuse()
+
+def connect_with_its_traceback():
+    try:
+        refuse()
+    except OSError as error:
+        raise LibError("cannot connect").with_traceback(error.__traceback__)
+
+def failed():
+    try:
+        refuse()
+    except OSError:
+        try:
+            raise LibError("cannot connect")
+        except LibError as error:
+            return error.with_traceback(None)
+
+def connect_and_tell_later():
+    raise failed()
+
 def connect_in_steps():
     try:
         connect()
@@ -235,6 +276,10 @@ def fail():
 def called_back():
     lib.call_back(fail)
 
+def used_within():
+    with lib.Translated():
+        lib.refuse()
+
 def cleaned_up():
     try:
         lib.refuse()
@@ -293,6 +338,10 @@ REFUSED = {
         "connect_from",
         "connect_async",
         "connect_translated",
+        "connect_within",
+        "connect_within_async",
+        "connect_with_its_traceback",
+        "connect_and_tell_later",
         "connect_in_steps",
     ],
     "lib.part": ["connect"],
@@ -313,6 +362,7 @@ NOT_REFUSED = {
         "raise_the_librarys",
         "hide",
         "called_back",
+        "used_within",
         "cleaned_up",
         "forgotten",
     ],
@@ -336,6 +386,7 @@ def test_a_context_counts_where_the_library_wrapped_it(
 def test_every_case_is_in_one_of_the_lists(packages: dict[str, ModuleType]) -> None:
     """A function that raises and is not judged would be a hole."""
     helpers = {"refuse", "replica", "translated", "login", "time_out", "fail_inside", "call_back", "fall_back", "fail"}
+    helpers.add("failed")
     for module, namespace in packages.items():
         functions = {
             name
