@@ -720,10 +720,12 @@ def test_an_answer_is_asked_for_on_a_thread_that_keeps_no_program_alive(hanging:
 # One address.
 
 
-def test_an_address_is_not_dialled_when_no_time_is_left(refused_port: int) -> None:
+def test_an_address_is_not_dialled_when_no_time_is_left(monkeypatch: pytest.MonkeyPatch, refused_port: int) -> None:
+    """Not even without waiting: there is no socket for it."""
     address = ("127.0.0.1", refused_port)
     assert _asking._dial(socket.AF_INET, address, BOUND) is True
-    for seconds in (0.0, -1.0):
+    monkeypatch.setattr(socket, "socket", None)
+    for seconds in (0.0, -0.5, -1.0):
         assert _asking._dial(socket.AF_INET, address, seconds) is False
 
 
