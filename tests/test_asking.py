@@ -678,8 +678,11 @@ def test_an_answer_wakes_who_waits_and_nobody_who_has_gone() -> None:
 
 
 @pytest.mark.parametrize("form", ["coroutine", "greenlet"])
-def test_an_answer_that_is_there_is_given_without_a_pause(form: str, refused_port: int) -> None:
+def test_an_answer_that_is_there_is_given_without_a_pause(
+    form: str, monkeypatch: pytest.MonkeyPatch, refused_port: int
+) -> None:
     """A coroutine that ends at its first step has not let its event loop wait."""
+    monkeypatch.setattr(_asking, "SHARED", 10)
     assert ask(at(refused_port))
     asked = ask_async(at(refused_port)) if form == "coroutine" else greenlet_spawn(ask, at(refused_port))
     with pytest.raises(StopIteration) as end:
