@@ -271,6 +271,20 @@ def test_a_target_may_be_a_function_of_the_call(driver: Driver, refused_port: in
 
 
 @on_both_twins
+def test_a_target_function_is_called_once_for_all_questions_of_a_call(driver: Driver, refused_port: int) -> None:
+    """It may cost something, and what is asked next is the port that was asked first."""
+    client, called = hidden(), []
+
+    def target() -> str:
+        called.append(client.calls)
+        return f"127.0.0.1:{refused_port}"
+
+    driver.fail(client, policy=QUIET.replace(attempts=3), target=target)
+    assert client.calls == 3
+    assert called == [1]
+
+
+@on_both_twins
 def test_a_target_function_that_fails_asks_nobody(driver: Driver) -> None:
     client = hidden()
 
