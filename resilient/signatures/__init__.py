@@ -189,8 +189,9 @@ def _find(cls: type) -> Reader | None:
 
 
 def _load(name: str) -> Reader:
-    signature = getattr(importlib.import_module(f"{__name__}.{TABLE[name]}"), "SIGNATURE", None)
-    if not isinstance(signature, Signature):  # a signal handler has come in the middle of its import
+    module = importlib.import_module(f"{__name__}.{TABLE[name]}")
+    signature: Signature | None = getattr(module, "SIGNATURE", None)
+    if signature is None:  # a signal handler has come in the middle of its import
         raise ImportError(f"the signature of {name} is just being loaded")
     return _loaded.setdefault(name, Reader(signature))
 
