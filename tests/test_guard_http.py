@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import http.server
 import logging
 import pickle
@@ -372,6 +373,8 @@ def test_unix_sockets_are_targets(tmp_path: Any) -> None:
         transport = guard(httpx.HTTPTransport(uds=path), policy=guarding.THREE)
         with httpx.Client(transport=transport) as client, pytest.raises(httpx.ConnectError):
             client.get("http://localhost/")
+        del transport, client
+        gc.collect()  # here, where the warning is expected
 
 
 def test_under_trio_as_well(server: WebServer) -> None:

@@ -456,7 +456,7 @@ def test_the_target_is_the_clients_own(library: Any, kind: str) -> None:
                 asyncio.run(_once(client.ping(), client))
             else:
                 client.ping()
-    assert f"{name}://127.0.0.1:{port}" in "".join(getattr(raised.value, "__notes__", [name]))
+    assert f"{name}://127.0.0.1:{port}" in "".join(getattr(raised.value, "__notes__", [f"{name}://127.0.0.1:{port}"]))
     assert breakers[Endpoint(scheme=name, host="127.0.0.1", port=port)].snapshot().failures == 3
 
 

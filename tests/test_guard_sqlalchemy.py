@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import threading
 import warnings
@@ -154,9 +155,12 @@ ON_POSTGRES = (
     of_engine("guarded twice", guarded_twice),
 )
 POOLS = (Guarded("pool", pool_of, ask_pool, psycopg.OperationalError, close),)
+HAS_MYSQLCLIENT = importlib.util.find_spec("MySQLdb") is not None
+"""It has no wheels."""
+
 ON_MARIADB = (
     of_engine("pymysql", engine_of("pymysql")),
-    of_engine("mysqldb", engine_of("mysqldb")),
+    *([of_engine("mysqldb", engine_of("mysqldb"))] if HAS_MYSQLCLIENT else []),
     of_async_engine("aiomysql", async_engine_of("aiomysql")),
     of_async_engine("asyncmy", async_engine_of("asyncmy")),
 )
@@ -197,6 +201,12 @@ def test_it_outlives_a_restart_of_mariadb(guarded: Guarded, mariadb: Any) -> Non
     guarding.outlives_a_restart(guarded, mariadb)
 
 
+@pytest.mark.skipif(HAS_MYSQLCLIENT, reason="it is installed, and tried with the others")
+def test_mysqlclient_is_not_tried_here() -> None:
+    """Said aloud at the end of a run."""
+    pytest.skip("mysqlclient is not installed, and it has no wheels: SQLAlchemy and Django over it were not tried")
+
+
 @pytest.mark.parametrize("guarded", GUARDED, ids=str)
 def test_it_gives_up_as_the_client_does(guarded: Guarded) -> None:
     """By its own exceptions, after the attempts of the policy; its circuit counts them, and its loop goes on."""
@@ -205,7 +215,7 @@ def test_it_gives_up_as_the_client_does(guarded: Guarded) -> None:
 
 def test_attempts_on_the_wire_are_those_of_the_policy() -> None:
     """And one more for mysqlclient, whose error does not say that it was refused: the port itself is asked, once."""
-    expected = {guarded.name: 3 for guarded in GUARDED} | {"mysqldb": 4}
+    expected = {guarded.name: 4 if guarded.name == "mysqldb" else 3 for guarded in GUARDED}
     assert guarding.connects_on_the_wire("test_guard_sqlalchemy") == expected
 
 

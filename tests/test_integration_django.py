@@ -240,6 +240,7 @@ def test_a_database_that_does_not_exist_ends_the_command_at_once(project: Path, 
 
 
 def test_the_command_waits_for_mariadb(project: Path, mariadb: Any) -> None:
+    pytest.importorskip("MySQLdb", reason="mysqlclient is not installed, and it has no wheels")
     databases = {
         "default": database(mariadb.port, ENGINE=MYSQL, NAME="mysql", USER="root", PASSWORD=""),
     }
@@ -283,6 +284,7 @@ def test_persistent_connections_outlive_a_restart_with_health_checks(project: Pa
 
 
 def test_requests_outlive_a_restart_of_mariadb(project: Path, mariadb: Any) -> None:
+    pytest.importorskip("MySQLdb", reason="mysqlclient is not installed, and it has no wheels")
     databases = json.dumps(
         {"default": database(mariadb.port, ENGINE=MYSQL, NAME="mysql", USER="root", PASSWORD="")},
     )
