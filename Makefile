@@ -29,9 +29,20 @@ demo:
 	@$(SETUP) .venv demo -e '.[demo]'
 	@$(PY) -m resilient demo
 
+# Without ARGS, in two processes side by side: the tests with many servers mostly wait.
+SERVED = $(wildcard tests/test_guard_*.py tests/test_integration_*.py tests/test_cli_*.py tests/test_handshakes*.py) \
+	tests/test_corpus.py tests/test_diagnosis.py tests/test_doctor.py tests/test_machine_servers.py tests/test_waiting.py
+
 test:
 	@$(SETUP) .venv dev -e . --group dev
+ifeq ($(ARGS),)
+	@$(PY) -m pytest -q $(SERVED) > .venv/served.log 2>&1 & served=$$!; \
+	$(PY) -m pytest -q $(SERVED:%=--ignore=%); others=$$?; \
+	wait $$served; served=$$?; cat .venv/served.log; \
+	[ $$others -eq 0 ] && [ $$served -eq 0 ]
+else
 	@$(PY) -m pytest $(ARGS)
+endif
 
 # All checks run, also after one has failed. Pyright finds the environment through PATH;
 # `--verifytypes` does not heed `--pythonpath` (1.1.414).
