@@ -99,7 +99,7 @@ INSTALLED = {
         "urllib3": "urllib3",
         "valkey": "valkey",
     }.items()
-    if importlib.util.find_spec(package) is not None
+    if package in sys.modules or importlib.util.find_spec(package) is not None
 }
 
 
