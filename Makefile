@@ -29,17 +29,20 @@ demo:
 	@$(SETUP) .venv demo -e '.[demo]'
 	@$(PY) -m resilient demo
 
-# Without ARGS, in two processes side by side: the tests with many servers mostly wait.
-SERVED = $(wildcard tests/test_guard_*.py tests/test_integration_*.py tests/test_cli_*.py tests/test_handshakes*.py) \
-	tests/test_corpus.py tests/test_diagnosis.py tests/test_doctor.py tests/test_machine_servers.py tests/test_waiting.py
+# Without ARGS, in three processes side by side: the tests with many servers mostly wait.
+GUARDED = $(wildcard tests/test_guard_*.py)
+SERVED = $(wildcard tests/test_integration_*.py tests/test_cli_*.py tests/test_handshakes*.py) tests/test_corpus.py \
+	tests/test_diagnosis.py tests/test_doctor.py tests/test_machine_servers.py tests/test_waiting.py
 
 test:
 	@$(SETUP) .venv dev -e . --group dev
 ifeq ($(ARGS),)
-	@$(PY) -m pytest -q $(SERVED) > .venv/served.log 2>&1 & served=$$!; \
-	$(PY) -m pytest -q $(SERVED:%=--ignore=%); others=$$?; \
+	@$(PY) -m pytest -q $(GUARDED) > .venv/guarded.log 2>&1 & guarded=$$!; \
+	$(PY) -m pytest -q $(SERVED) > .venv/served.log 2>&1 & served=$$!; \
+	$(PY) -m pytest -q $(GUARDED:%=--ignore=%) $(SERVED:%=--ignore=%); others=$$?; \
 	wait $$served; served=$$?; cat .venv/served.log; \
-	[ $$others -eq 0 ] && [ $$served -eq 0 ]
+	wait $$guarded; guarded=$$?; cat .venv/guarded.log; \
+	[ $$others -eq 0 ] && [ $$served -eq 0 ] && [ $$guarded -eq 0 ]
 else
 	@$(PY) -m pytest $(ARGS)
 endif
