@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import NoReturn
 
 import pytest
 
 STRICT = "RESILIENT_REQUIRE_SERVERS"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell lets what it starts in the background ignore Ctrl-C, and so would every program that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGQUIT"):
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def requires(what: str) -> NoReturn:
