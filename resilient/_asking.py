@@ -13,7 +13,6 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable
 from time import monotonic  # real time, also in a test with a fake clock: the port is real
 from typing import Any, Final
 
@@ -51,20 +50,20 @@ async def ask_async(endpoint: Endpoint) -> bool:
     return question.refused
 
 
-class Question:
-    """One question about one endpoint, for any number of callers. To whoever waits it is a `clock.Signal`.
+class Question(clock.Cancellation):
+    """One question about one endpoint, for any number of callers; the answer ends the pauses of all of them.
 
     Attributes:
         refused: whether the answer is "refused".
     """
 
-    __slots__ = ("_answered", "_following", "_until", "_wakers", "refused")
+    __slots__ = ("_answered", "_following", "_until", "refused")
 
     def __init__(self) -> None:
+        super().__init__()
         self.refused = False
         self._until = monotonic() + BOUND
         self._answered: float | None = None
-        self._wakers: dict[object, Callable[[], object]] = {}
         self._following: dict[str, Question] = {}
 
     @property
@@ -75,7 +74,7 @@ class Question:
     @property
     def cancelled(self) -> bool:
         """Whether there is nothing to wait for any more."""
-        return self._answered is not None or self.left == 0
+        return self._cancelled or self.left == 0
 
     @property
     def old(self) -> bool:
@@ -91,16 +90,7 @@ class Question:
         if self._answered is None:
             self.refused = refused and self.left > 0
             self._answered = monotonic()
-            for wake in self._wakers.copy().values():
-                wake()
-
-    def _watch(self, wake: Callable[[], object]) -> object:
-        key = object()
-        self._wakers[key] = wake
-        return key
-
-    def _unwatch(self, key: object) -> None:
-        self._wakers.pop(key, None)
+            self.cancel()
 
 
 def put(endpoint: Endpoint) -> Question:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import pytest
+
+from resilient.cli._servers import ServerError
 
 STRICT = "RESILIENT_REQUIRE_SERVERS"
 
@@ -25,6 +29,17 @@ def requires(what: str) -> NoReturn:
     if os.environ.get(STRICT, "0") not in ("", "0"):
         pytest.fail(f"{STRICT} is set, and this test requires {what}", pytrace=False)
     pytest.skip(f"requires {what}")
+
+
+@contextlib.contextmanager
+def ready_to_start(make: Callable[[], Any]) -> Iterator[Any]:
+    """Give a server of `resilient.cli._servers`, not started yet; end the test where its wheel is not there."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(make())
+        except ServerError as error:
+            requires(str(error).splitlines()[0])
+        yield server
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

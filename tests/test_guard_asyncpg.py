@@ -11,12 +11,12 @@ import asyncpg
 import guarding
 import pytest
 from asyncpg.pool import Pool
-from conftest import requires
+from conftest import ready_to_start
 from guarding import Guarded
 from sql_load import Load
 
 from resilient import CircuitBreakers, Endpoint, Policy, is_hopeless, is_refused
-from resilient.cli._servers import PostgresServer, ServerError
+from resilient.cli._servers import PostgresServer
 from resilient.clients import guard
 from resilient.clients.asyncpg import ping, serves, target
 from resilient.testing import refused_port
@@ -101,13 +101,10 @@ on_each = pytest.mark.parametrize("guarded", GUARDED, ids=str)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    try:
-        with PostgresServer() as found:
-            found.start()
-            found.wait_ready(30)
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(PostgresServer) as found:
+        found.start()
+        found.wait_ready(30)
+        yield found
 
 
 @on_each

@@ -378,7 +378,7 @@ def test_unix_sockets_are_targets(tmp_path: Any) -> None:
 
 
 def test_under_trio_as_well(server: WebServer) -> None:
-    trio = pytest.importorskip("trio")
+    import trio
 
     async def main() -> str:
         async with guard(httpx.AsyncClient(trust_env=False), policy=guarding.PATIENT) as client:

@@ -11,12 +11,12 @@ import guarding
 import kombu
 import pytest
 from celery import Celery
-from conftest import requires
+from conftest import ready_to_start
 from guarding import Guarded
 from kombu.exceptions import OperationalError
 
 from resilient import Backoff, CircuitOpenError, Endpoint, Policy
-from resilient.cli._servers import ServerError, ValkeyServer
+from resilient.cli._servers import ValkeyServer
 from resilient.clients import guard
 from resilient.clients.kombu import _where, numbers, ping, serves
 from resilient.testing import refused_port
@@ -93,11 +93,8 @@ on_each = pytest.mark.parametrize("guarded", GUARDED, ids=str)
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[ValkeyServer]:
-    try:
-        with ValkeyServer() as found:
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(ValkeyServer) as found:
+        yield found
 
 
 def test_it_waits_for_its_server(rabbitmq: Any) -> None:

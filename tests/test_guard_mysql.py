@@ -7,6 +7,8 @@ import functools
 import importlib
 from typing import Any
 
+import aiomysql
+import asyncmy
 import guarding
 import pymysql
 import pytest
@@ -17,8 +19,6 @@ from resilient import CircuitBreakers, Endpoint, Policy, TargetError, is_hopeles
 from resilient.clients import _mysql, guard
 from resilient.testing import refused_port
 
-aiomysql = pytest.importorskip("aiomysql")
-asyncmy = pytest.importorskip("asyncmy")
 try:
     import MySQLdb
 except ImportError:  # it needs a C library

@@ -13,11 +13,11 @@ from typing import Any
 import guarding
 import psycopg
 import pytest
-from conftest import requires
+from conftest import ready_to_start
 from guarding import Guarded
 
 from resilient import Endpoint, Policy, TargetError, is_hopeless, is_refused
-from resilient.cli._servers import PostgresServer, ServerError
+from resilient.cli._servers import PostgresServer
 from resilient.clients import guard
 from resilient.clients.psycopg import ping, serves, target
 from resilient.testing import late_server, recorded_events, refused_port
@@ -79,13 +79,10 @@ on_each = pytest.mark.parametrize("guarded", GUARDED, ids=str)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    try:
-        with PostgresServer() as found:
-            found.start()
-            found.wait_ready(30)
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(PostgresServer) as found:
+        found.start()
+        found.wait_ready(30)
+        yield found
 
 
 @on_each

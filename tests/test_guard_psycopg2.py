@@ -10,14 +10,14 @@ from typing import Any
 import guarding
 import psycopg2
 import pytest
-from conftest import requires
+from conftest import ready_to_start
 from guarding import Guarded
 from psycopg2.extensions import parse_dsn
 from psycopg2.pool import PoolError, SimpleConnectionPool, ThreadedConnectionPool
 from sql_load import Load
 
 from resilient import CircuitBreakers, Endpoint, Policy, is_hopeless, is_refused
-from resilient.cli._servers import PostgresServer, ServerError
+from resilient.cli._servers import PostgresServer
 from resilient.clients import guard
 from resilient.clients.psycopg2 import ping, serves, target
 from resilient.testing import refused_port
@@ -84,13 +84,10 @@ on_each = pytest.mark.parametrize("guarded", GUARDED, ids=str)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    try:
-        with PostgresServer() as found:
-            found.start()
-            found.wait_ready(30)
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(PostgresServer) as found:
+        found.start()
+        found.wait_ready(30)
+        yield found
 
 
 @on_each

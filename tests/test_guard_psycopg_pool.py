@@ -15,7 +15,7 @@ from typing import Any
 import guarding
 import psycopg
 import pytest
-from conftest import requires
+from conftest import ready_to_start
 from guarding import Guarded
 from psycopg_pool import (
     AsyncConnectionPool,
@@ -28,7 +28,7 @@ from psycopg_pool import (
 from sql_load import Load
 
 from resilient import Backoff, CircuitBreaker, CircuitBreakers, Policy, is_hopeless, is_refused
-from resilient.cli._servers import PostgresServer, ServerError
+from resilient.cli._servers import PostgresServer
 from resilient.clients import guard
 from resilient.clients.psycopg_pool import ping
 from resilient.testing import recorded_events, refused_port
@@ -107,13 +107,10 @@ on_each = pytest.mark.parametrize("guarded", GUARDED, ids=str)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    try:
-        with PostgresServer() as found:
-            found.start()
-            found.wait_ready(30)
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(PostgresServer) as found:
+        found.start()
+        found.wait_ready(30)
+        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -18,11 +18,11 @@ import guarding
 import pytest
 import redis
 import valkey
-from conftest import requires
+from conftest import ready_to_start
 from guarding import Guarded
 
 from resilient import Backoff, CircuitBreaker, CircuitBreakers, Endpoint, Policy
-from resilient.cli._servers import ServerError, ValkeyServer
+from resilient.cli._servers import ValkeyServer
 from resilient.clients import guard
 from resilient.clients.redis import ping, serves
 from resilient.testing import late_server, refused_port
@@ -108,13 +108,10 @@ def client_of(library: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ValkeyServer]:
-    try:
-        with ValkeyServer(arguments=["--appendonly", "yes", "--appendfsync", "always"]) as found:
-            found.start()
-            found.wait_ready(30)
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(lambda: ValkeyServer(arguments=["--appendonly", "yes", "--appendfsync", "always"])) as found:
+        found.start()
+        found.wait_ready(30)
+        yield found
 
 
 @on_each
@@ -490,17 +487,14 @@ def test_sentinels_masters_wait_for_their_sentinels(library: Any) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ValkeyServer]:
-    try:
-        with ValkeyServer(arguments=["--cluster-enabled", "yes"]) as found:
-            found.start()
-            found.wait_ready(30)
-            with valkey.Valkey(host="127.0.0.1", port=found.port) as client:
-                client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-                while "ok" not in str(client.execute_command("CLUSTER", "INFO")).partition("cluster_state")[2][:8]:
-                    threading.Event().wait(0.05)
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(lambda: ValkeyServer(arguments=["--cluster-enabled", "yes"])) as found:
+        found.start()
+        found.wait_ready(30)
+        with valkey.Valkey(host="127.0.0.1", port=found.port) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while "ok" not in str(client.execute_command("CLUSTER", "INFO")).partition("cluster_state")[2][:8]:
+                threading.Event().wait(0.05)
+        yield found
 
 
 @on_each_library

@@ -14,7 +14,7 @@ import guarding
 import psycopg
 import pytest
 import sqlalchemy
-from conftest import requires
+from conftest import ready_to_start
 from guarding import Guarded
 from sql_load import Load
 from sqlalchemy import create_engine, engine_from_config, event, text
@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from resilient import CircuitBreaker, CircuitBreakers, Policy, PolicyError, is_refused
-from resilient.cli._servers import PostgresServer, ServerError
+from resilient.cli._servers import PostgresServer
 from resilient.clients import guard
 from resilient.clients.sqlalchemy import ping, serves
 from resilient.testing import recorded_events, refused_port
@@ -171,13 +171,10 @@ on_mariadb = pytest.mark.parametrize("guarded", ON_MARIADB, ids=str)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    try:
-        with PostgresServer() as found:
-            found.start()
-            found.wait_ready(30)
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(PostgresServer) as found:
+        found.start()
+        found.wait_ready(30)
+        yield found
 
 
 @pytest.mark.parametrize("guarded", ON_POSTGRES + POOLS, ids=str)
@@ -419,8 +416,9 @@ def test_the_plugin_refuses_what_it_cannot_read() -> None:
 
 
 def test_flask_sqlalchemy_takes_the_plugin() -> None:
-    flask = pytest.importorskip("flask")
-    extension = pytest.importorskip("flask_sqlalchemy")
+    import flask
+    import flask_sqlalchemy as extension
+
     with refused_port() as port, recorded_events() as events:
         app = flask.Flask("app")
         app.config["SQLALCHEMY_DATABASE_URI"] = url("psycopg", port)

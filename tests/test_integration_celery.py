@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import web
 from celery import Celery
-from conftest import requires
+from conftest import ready_to_start
 from kombu.exceptions import OperationalError
 
 from resilient import CircuitBreaker, CircuitOpenError, Policy
-from resilient.cli._servers import PostgresServer, ServerError, ValkeyServer
+from resilient.cli._servers import PostgresServer, ValkeyServer
 from resilient.integrations.celery import _backend_of, protect
 from resilient.testing import refused_port
 
@@ -58,11 +58,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[ValkeyServer, ValkeyServer]]:
     """A broker and a results backend."""
-    try:
-        with ValkeyServer(arguments=("--requirepass", "hidden")) as broker, ValkeyServer() as backend:
-            yield broker, backend
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with (
+        ready_to_start(lambda: ValkeyServer(arguments=("--requirepass", "hidden"))) as broker,
+        ready_to_start(ValkeyServer) as backend,
+    ):
+        yield broker, backend
 
 
 def with_password(server: ValkeyServer, password: str = "hidden") -> str:
@@ -190,12 +190,9 @@ def test_postgresql_as_results_backend_is_waited_for_by_its_driver() -> None:
     """Asked with a query; a wrong password would be said at once."""
     from resilient import wait_for
 
-    try:
-        with PostgresServer(password="hidden") as server:
-            server.start()
-            app = Celery("test", broker="memory://", set_as_current=False)
-            app.conf.result_backend = f"db+{server.url}"
-            wait_for(_backend_of(app), timeout=20)
-            app.close()
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(lambda: PostgresServer(password="hidden")) as server:
+        server.start()
+        app = Celery("test", broker="memory://", set_as_current=False)
+        app.conf.result_backend = f"db+{server.url}"
+        wait_for(_backend_of(app), timeout=20)
+        app.close()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import web
-from conftest import requires
+from conftest import ready_to_start
 
-from resilient.cli._servers import PostgresServer, ServerError
+from resilient.cli._servers import PostgresServer
 
 FILES = {
     "application.py": """
@@ -71,11 +71,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
-    try:
-        with PostgresServer(password="hidden") as found:
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(lambda: PostgresServer(password="hidden")) as found:
+        yield found
 
 
 def url(server: PostgresServer) -> str:

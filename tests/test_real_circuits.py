@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from conftest import ready_to_start
 from test_real_servers import (
     ASYNCPG,
     PASSWORD,
@@ -21,7 +22,6 @@ from test_real_servers import (
     connect_redis,
     connect_redis_async,
     promote,
-    ready_to_start,
     wait_until_it_answers,
 )
 

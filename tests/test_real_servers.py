@@ -26,14 +26,14 @@ import sqlalchemy
 import valkey
 import valkey.asyncio
 from clients import CLIENTS, Place, kind_of
-from conftest import requires
+from conftest import ready_to_start
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy.pool import NullPool
 
 from resilient import Backoff, CallRecovered, Event, Policy, RetryScheduled, is_hopeless, is_not_ready, retry_on_refused
-from resilient.cli._servers import LocalServer, PostgresServer, ServerError, ValkeyServer
+from resilient.cli._servers import LocalServer, PostgresServer, ValkeyServer
 from resilient.testing import RecordedEvents
 
 PASSWORD = "s3cret"
@@ -52,16 +52,6 @@ def valkey_server() -> Iterator[ValkeyServer]:
 def postgres_server() -> Iterator[PostgresServer]:
     without_standby_queries = {"hot_standby": "off"}  # of no effect but in a standby
     with ready_to_start(lambda: PostgresServer(password=PASSWORD, settings=without_standby_queries)) as server:
-        yield server
-
-
-@contextlib.contextmanager
-def ready_to_start(make: Callable[[], Any]) -> Iterator[Any]:
-    with contextlib.ExitStack() as stack:
-        try:
-            server = stack.enter_context(make())
-        except ServerError as error:
-            requires(str(error).splitlines()[0])
         yield server
 
 

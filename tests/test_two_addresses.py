@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import json
 import socket
 import struct
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,8 @@ import programs
 import pytest
 from clients import CLIENTS, Client, Place, kind_of
 from conftest import requires
-from fake_servers import Handler, hang_up, mysql, postgres, redis_server, serve
+from corpus.servers import refused_pair
+from fake_servers import Handler, hang_up, mysql, postgres, redis_server
 
 from resilient import Backoff, Policy, retry_on_refused
 from resilient.testing import refused_port
@@ -44,25 +43,6 @@ on_every_server_client = pytest.mark.parametrize("client", [c for c in CLIENTS i
 
 
 # In the process of its own.
-
-
-@contextlib.contextmanager
-def refused_pair(handler: Handler | None = None) -> Iterator[int]:
-    """Give a port that refuses on ::1, and on 127.0.0.1 refuses or is served by `handler`."""
-    for _ in range(50):
-        with contextlib.ExitStack() as stack:
-            port = stack.enter_context(refused_port() if handler is None else serve(handler))
-            guard = stack.enter_context(socket.socket(socket.AF_INET6))
-            guard.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                guard.bind(("::1", port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-            else:
-                yield port
-                return
-    raise RuntimeError("no port is free on both addresses")
 
 
 def attempts(policy: Policy, client: Client, place: Place) -> int:

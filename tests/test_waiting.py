@@ -16,7 +16,7 @@ import redis
 import redis.asyncio
 import sqlalchemy
 import trio
-from conftest import requires
+from conftest import ready_to_start
 from fake_servers import Handler, hang_up, postgres, redis_server, says, serve, silence
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -33,7 +33,7 @@ from resilient import (
     wait_for_async,
     waiting,
 )
-from resilient.cli._servers import PostgresServer, ServerError, ValkeyServer
+from resilient.cli._servers import PostgresServer, ValkeyServer
 from resilient.testing import fake_clock, late_server, recorded_events
 
 QUIET = Policy.startup().replace(backoff=Backoff(initial=0.01, maximum=0.05), observers=())
@@ -60,24 +60,18 @@ in_every_world = pytest.mark.parametrize("wait", [wait_sync, wait_asyncio, wait_
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[ValkeyServer]:
-    try:
-        with ValkeyServer() as found:
-            found.start()
-            found.wait_ready()
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(ValkeyServer) as found:
+        found.start()
+        found.wait_ready()
+        yield found
 
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[PostgresServer]:
-    try:
-        with PostgresServer(password="s3cret") as found:
-            found.start()
-            found.wait_ready()
-            yield found
-    except ServerError as error:
-        requires(str(error).splitlines()[0])
+    with ready_to_start(lambda: PostgresServer(password="s3cret")) as found:
+        found.start()
+        found.wait_ready()
+        yield found
 
 
 # It serves.

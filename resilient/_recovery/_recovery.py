@@ -252,7 +252,7 @@ class Recovery:
         answer: float | str | None
         try:
             answer = self._after_pause(now)
-        except Exception as problem:  # noqa: BLE001
+        except Exception as problem:  # noqa: BLE001  # nothing may replace the client's error
             logs.complain(f"policy {self._policy_name()}", type_name(self._held or problem), problem)
             answer = f"the policy failed with {type_name(problem)}"
         finally:

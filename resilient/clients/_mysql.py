@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from .._wrapping import name_of
 from ..endpoint import Endpoint
 from ..errors import TargetError
-from ._shield import Shield
+from ._shield import Shield, lookalike, unguarded
 
 SCHEMES: Final = ("mariadb", "mysql", "mysql2")
 """The schemes of URLs that people write for such a server."""
@@ -134,7 +134,7 @@ def _create_pool(create_pool: Any, shield: Shield, pools: Any) -> Any:
 
 def _pool_class(cls: Any, shield: Shield, unavailable: Any) -> Any:
     """Protect the filling of a pool, which is locked then, but must not be between two attempts."""
-    cls = vars(cls).get("_unguarded", cls)
+    cls = unguarded(cls)
     name = "_fill_free_pool" if hasattr(cls, "_fill_free_pool") else "fill_free_pool"
     original = getattr(cls, name)
 
@@ -165,7 +165,7 @@ def _pool_class(cls: Any, shield: Shield, unavailable: Any) -> Any:
             await fill(self)
 
     _name(fill, original)
-    return _class(cls, **{name: fill, "_fill": _fill})
+    return lookalike(cls, **{name: fill, "_fill": _fill})
 
 
 class _Turn:
@@ -199,7 +199,7 @@ class _Turn:
 
 
 def _connection_class(connects: str, cls: Any, shield: Shield, unavailable: Any) -> Any:
-    cls = vars(cls).get("_unguarded", cls)
+    cls = unguarded(cls)
     original = getattr(cls, connects)
 
     async def connect(self: Any) -> Any:
@@ -207,7 +207,7 @@ def _connection_class(connects: str, cls: Any, shield: Shield, unavailable: Any)
 
     _name(connect, original)
     protected = shield.protect(connect, target=of_connection, unavailable=unavailable)
-    return _class(cls, **{connects: protected})
+    return lookalike(cls, **{connects: protected})
 
 
 def of_connection(connection: Any, *_: Any) -> Endpoint:
@@ -218,11 +218,6 @@ def of_connection(connection: Any, *_: Any) -> Endpoint:
 
 def _attribute(connection: Any, name: str) -> Any:
     return getattr(connection, f"_{name}", None) or getattr(connection, name, None)
-
-
-def _class(cls: Any, **members: Any) -> Any:
-    named = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(cls)(cls.__name__, (cls,), {**named, **members, "_unguarded": cls})
 
 
 def _name(function: Any, like: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from .. import logs
 from .._wrapping import is_async
@@ -16,6 +16,9 @@ from ..errors import CircuitOpenError
 from ..policy import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+GUARDED: Final = "_resilient"
+"""In the namespace of what is made here in the place of a client's class or function: what it protects."""
 
 Target: TypeAlias = "str | Endpoint | Callable[..., str | Endpoint]"
 
@@ -73,3 +76,14 @@ class Shield:
     def changed(self, what: str, *args: object) -> None:
         """Log, at DEBUG, what of the client's own settings was changed."""
         logs.say(logging.DEBUG, what, *args)
+
+
+def lookalike(cls: Any, **members: Any) -> Any:
+    """Return a subclass of a client's class, with these members and with the name, module and docstring of its base."""
+    looks = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__, GUARDED: cls}
+    return type(cls)(cls.__name__, (cls,), {**looks, **members})
+
+
+def unguarded(cls: Any) -> Any:
+    """Return the client's class that a `lookalike` protects; any other as it is."""
+    return vars(cls).get(GUARDED, cls)

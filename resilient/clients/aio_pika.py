@@ -15,7 +15,7 @@ from .._wrapping import name_of
 from ..backoff import Backoff
 from ..endpoint import Endpoint
 from ..policy import Policy
-from ._shield import Shield
+from ._shield import Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves"]
 
@@ -99,10 +99,9 @@ def _robust(connect: Any, shield: Shield) -> Any:
 
 
 def _subclass(cls: Any, shield: Shield) -> Any:
-    cls = vars(cls).get("_unguarded", cls)
-    looks = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    cls = unguarded(cls)
     connect = shield.protect(cls.connect, target=lambda self, *_, **__: _where(self.url), unavailable=_error())
-    return type(cls)(cls.__name__, (cls,), {**looks, "connect": connect, "_unguarded": cls})
+    return lookalike(cls, connect=connect)
 
 
 def ping(thing: Any) -> Coroutine[Any, Any, None]:

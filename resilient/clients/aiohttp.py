@@ -12,7 +12,7 @@ import warnings
 from typing import Any, Final
 
 from ..endpoint import Endpoint
-from ._shield import Shield
+from ._shield import GUARDED, Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves"]
 
@@ -35,23 +35,18 @@ def guard(thing: Any, shield: Shield) -> Any:
     return None
 
 
-_RESILIENT: Final = "_resilient"
-"""In the namespace of each class and function made here: what it protects."""
-
-
 def _class(cls: Any, shield: Shield) -> Any:
     """Return a subclass whose objects are guarded, and that looks like its base."""
-    bare = vars(cls).get(_RESILIENT, cls)
+    bare = unguarded(cls)
 
     @functools.wraps(bare.__init__)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # it becomes a method
         bare.__init__(self, *args, **kwargs)
         guard(self, shield)
 
-    looks = {"__module__": bare.__module__, "__qualname__": bare.__qualname__, "__doc__": bare.__doc__}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # aiohttp would rather not have its session inherited from
-        return type(bare)(bare.__name__, (bare,), {**looks, _RESILIENT: bare, "__init__": __init__})
+        return lookalike(bare, __init__=__init__)
 
 
 class _OpenedError(Exception):
@@ -62,7 +57,7 @@ def _guard_connector(connector: Any, shield: Shield) -> None:
     import aiohttp
 
     current = connector._create_connection
-    create = getattr(current, _RESILIENT, current)
+    create = getattr(current, GUARDED, current)
 
     # A function, so that it is known as a coroutine function, and named as what it stands for.
     async def attempt(request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -88,7 +83,7 @@ def _guard_connector(connector: Any, shield: Shield) -> None:
             error = aiohttp.ClientConnectorError(request.connection_key, OSError(0, str(opened)))
             raise error from opened.__cause__
 
-    setattr(_create_connection, _RESILIENT, create)
+    setattr(_create_connection, GUARDED, create)
     connector._create_connection = _create_connection
 
 

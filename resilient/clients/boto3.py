@@ -13,7 +13,7 @@ import inspect
 from typing import Any, Final
 
 from . import requests as urllib3_pools
-from ._shield import Shield
+from ._shield import GUARDED, Shield
 
 __all__ = ["SCHEMES", "guard", "ping"]
 
@@ -45,9 +45,6 @@ def guard(thing: Any, shield: Shield) -> Any:
     return None
 
 
-_RESILIENT: Final = "_resilient"
-
-
 def _guard_client(client: Any, shield: Shield) -> None:
     """Protect a client in place.
 
@@ -63,14 +60,14 @@ def _guard_client(client: Any, shield: Shield) -> None:
         urllib3_pools.guard_pools(proxy, shield)
     current = getattr(session, "_get_proxy_manager", None)
     if current is not None:
-        bare = getattr(current, _RESILIENT, current)
+        bare = getattr(current, GUARDED, current)
 
         def _get_proxy_manager(*args: Any, **kwargs: Any) -> Any:
             found = bare(*args, **kwargs)
             urllib3_pools.guard_pools(found, shield)
             return found
 
-        setattr(_get_proxy_manager, _RESILIENT, bare)
+        setattr(_get_proxy_manager, GUARDED, bare)
         session._get_proxy_manager = _get_proxy_manager
     service = client.meta.service_model.service_id.hyphenize()
     client.meta.events.register_first(f"needs-retry.{service}", _give_up, unique_id="resilient")

@@ -11,7 +11,7 @@ import functools
 from typing import Any, Final
 
 from ..endpoint import Endpoint
-from ._shield import Shield
+from ._shield import GUARDED, Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves"]
 
@@ -37,30 +37,25 @@ def guard(thing: Any, shield: Shield) -> Any:
     return thing
 
 
-_RESILIENT: Final = "_resilient"
-"""In the namespace of each class and function made here: what it protects."""
-
-
 def _class(cls: Any, shield: Shield) -> Any:
     """Return a subclass whose objects are guarded, and that looks like its base."""
-    bare = vars(cls).get(_RESILIENT, cls)
+    bare = unguarded(cls)
 
     @functools.wraps(bare.__init__)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # it becomes a method
         bare.__init__(self, *args, **kwargs)
         transport = getattr(self, "transport", self)
-        if not hasattr(transport.perform_request, _RESILIENT):  # `options()` hands on the transport that it has
+        if not hasattr(transport.perform_request, GUARDED):  # `options()` hands on the transport that it has
             _guard_transport(transport, shield)
 
-    looks = {"__module__": bare.__module__, "__qualname__": bare.__qualname__, "__doc__": bare.__doc__}
-    return type(bare)(bare.__name__, (bare,), {**looks, _RESILIENT: bare, "__init__": __init__})
+    return lookalike(bare, __init__=__init__)
 
 
 def _guard_transport(transport: Any, shield: Shield) -> None:
     import elastic_transport
 
     current = transport.perform_request
-    perform = getattr(current, _RESILIENT, current)
+    perform = getattr(current, GUARDED, current)
     attempt: Any
 
     # The client hands on its own `max_retries` with each request, as does `options(max_retries=...)`.
@@ -91,7 +86,7 @@ def _guard_transport(transport: Any, shield: Shield) -> None:
             transport.max_retries,
         )
     protected: Any = shield.protect(attempt, target=target, unavailable=elastic_transport.ConnectionError)
-    setattr(protected, _RESILIENT, perform)
+    setattr(protected, GUARDED, perform)
     transport.perform_request = protected
 
 
@@ -109,7 +104,7 @@ def ping(thing: Any) -> Any:
     if perform is None or not hasattr(transport, "node_pool"):
         raise TypeError(f"{type(thing).__name__} is no client of elasticsearch")
     headers = {**(getattr(thing, "_headers", None) or {}), "accept": "application/json"}
-    return _checked(getattr(perform, _RESILIENT, perform)("GET", "/", headers=headers, max_retries=0))
+    return _checked(getattr(perform, GUARDED, perform)("GET", "/", headers=headers, max_retries=0))
 
 
 def _checked(answer: Any) -> Any:

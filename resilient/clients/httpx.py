@@ -10,7 +10,7 @@ import functools
 from typing import Any, Final
 
 from ..endpoint import Endpoint
-from ._shield import Shield
+from ._shield import GUARDED, Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves"]
 
@@ -39,21 +39,16 @@ def guard(thing: Any, shield: Shield) -> Any:
     return None
 
 
-_RESILIENT: Final = "_resilient"
-"""In the namespace of each class made here: the class that it protects."""
-
-
 def _class(cls: Any, shield: Shield) -> Any:
     """Return a subclass whose objects are guarded, and that looks like its base."""
-    bare = vars(cls).get(_RESILIENT, cls)
+    bare = unguarded(cls)
 
     @functools.wraps(bare.__init__)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # it becomes a method
         bare.__init__(self, *args, **kwargs)
         guard(self, shield)
 
-    looks = {"__module__": bare.__module__, "__qualname__": bare.__qualname__, "__doc__": bare.__doc__}
-    return type(bare)(bare.__name__, (bare,), {**looks, _RESILIENT: bare, "__init__": __init__})
+    return lookalike(bare, __init__=__init__)
 
 
 def _guard_transport(transport: Any, shield: Shield) -> None:
@@ -69,7 +64,7 @@ def _guard_transport(transport: Any, shield: Shield) -> None:
     if getattr(pool, "_retries", 0):
         shield.changed("httpx: the transport's own %d retries are off: it connects as the policy says", pool._retries)
         pool._retries = 0
-    pool._network_backend = _backend(getattr(backend, _RESILIENT, backend), shield)
+    pool._network_backend = _backend(getattr(backend, GUARDED, backend), shield)
 
 
 def _backend(backend: Any, shield: Shield) -> Any:
@@ -87,7 +82,7 @@ def _backend(backend: Any, shield: Shield) -> Any:
         """The pool's own, but for its connects."""
 
         def __init__(self) -> None:
-            self.__dict__.update(protected, sleep=backend.sleep, **{_RESILIENT: backend})
+            self.__dict__.update(protected, sleep=backend.sleep, **{GUARDED: backend})
 
         def __getattr__(self, name: str) -> Any:
             return getattr(backend, name)

@@ -15,7 +15,7 @@ from ..backoff import Backoff
 from ..breaker import CircuitBreakers
 from ..endpoint import Endpoint
 from ..policy import Policy
-from ._shield import Shield
+from ._shield import Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "numbers", "ping", "serves", "subclass"]
 
@@ -59,9 +59,8 @@ def numbers(policy: Policy) -> dict[str, Any]:
 
 def subclass(cls: Any, shield: Shield) -> Any:
     """Return a subclass of a connection class, of the same name, that connects as the policy says."""
-    cls = vars(cls).get("_unguarded", cls)
+    cls = unguarded(cls)
     shield.changed("kombu: its own retries of a connect are off where no caller asks for them")
-    looks = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
     factory, ensure = cls._connection_factory, cls._ensure_connection
 
     def attempt(self: Any) -> Any:
@@ -107,7 +106,7 @@ def subclass(cls: Any, shield: Shield) -> Any:
 
     ours = (_ensure_connection, _connection_factory, _extract_failover_opts, Pool)
     names = {function.__name__: function for function in ours}
-    return type(cls)(cls.__name__, (cls,), {**looks, **names, "_unguarded": cls})
+    return lookalike(cls, **names)
 
 
 def _adopt(connection: Any, shield: Shield) -> Any:
@@ -116,14 +115,13 @@ def _adopt(connection: Any, shield: Shield) -> Any:
 
 
 def _pool_class(cls: Any, shield: Shield) -> Any:
-    cls = vars(cls).get("_unguarded", cls)
-    looks = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    cls = unguarded(cls)
 
     @functools.wraps(cls.new)
     def new(self: Any) -> Any:
         return _adopt(cls.new(self), shield)
 
-    return type(cls)(cls.__name__, (cls,), {**looks, "new": new, "_unguarded": cls})
+    return lookalike(cls, new=new)
 
 
 def _adopt_pool(pool: Any, shield: Shield) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ..backoff import Backoff
 from ..endpoint import Endpoint
-from ._shield import Shield
+from ._shield import Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves"]
 
@@ -64,8 +64,7 @@ def _function(connect: Any, shield: Shield, client: Any) -> Any:
 
 
 def _subclass(cls: Any, shield: Shield) -> Any:
-    cls = vars(cls).get("_unguarded", cls)
-    looks = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    cls = unguarded(cls)
 
     async def connect(self: Any, servers: Any = _SERVERS, **options: Any) -> None:
         self._server_pool.clear()  # an attempt before this one left them there
@@ -75,7 +74,7 @@ def _subclass(cls: Any, shield: Shield) -> Any:
     protected = shield.protect(
         connect, target=lambda _, *args, **kwargs: _where(*args, **kwargs), unavailable=_no_servers
     )
-    return type(cls)(cls.__name__, (cls,), {**looks, "connect": protected, "_unguarded": cls})
+    return lookalike(cls, connect=protected)
 
 
 async def _attempt(client: Any, connect: Any, shield: Shield, servers: Any, options: dict[str, Any]) -> None:
@@ -94,7 +93,7 @@ async def _attempt(client: Any, connect: Any, shield: Shield, servers: Any, opti
     try:
         await connect(client, servers, **options, error_cb=memory.error_cb)
     except (OSError, errors.Error, asyncio.TimeoutError) as error:  # on Python 3.10 the last is no OSError
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # how it fails to close is not what there is to tell
             await client._close(client.DISCONNECTED, False)  # as the client itself does between two attempts
         if isinstance(error, errors.Error):
             raise

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..backoff import Backoff
 from ..endpoint import Endpoint
 from ..policy import Policy
-from ._shield import Shield
+from ._shield import Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves"]
 
@@ -33,15 +33,10 @@ def guard(thing: Any, shield: Shield) -> Any:
     if not isinstance(thing, type):
         return None
     if issubclass(thing, BlockingConnection):
-        return _blocking(vars(thing).get("_unguarded", thing), shield)
+        return _blocking(unguarded(thing), shield)
     if issubclass(thing, BaseConnection):
-        return _with_callbacks(vars(thing).get("_unguarded", thing), shield)
+        return _with_callbacks(unguarded(thing), shield)
     return None
-
-
-def _derive(cls: Any, **names: Any) -> Any:
-    looks = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(cls)(cls.__name__, (cls,), {**looks, **names, "_unguarded": cls})
 
 
 def _blocking(cls: Any, shield: Shield) -> Any:
@@ -61,7 +56,7 @@ def _blocking(cls: Any, shield: Shield) -> Any:
     protected = shield.protect(
         connect, target=lambda _, configs=None, *__, **___: _where(configs), unavailable=AMQPConnectionError
     )
-    return _derive(cls, _create_connection=protected)
+    return lookalike(cls, _create_connection=protected)
 
 
 def _once(configs: Any) -> Any:
@@ -101,7 +96,7 @@ def _with_callbacks(cls: Any, shield: Shield) -> Any:
     shield.changed("pika: connection_attempts is %d and retry_delay %g, as the policy says", *settings.values())
     original = cls.__init__
 
-    def __init__(self: Any, parameters: Any = None, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: Any, parameters: Any = None, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # it becomes a method
         from pika.connection import Parameters
 
         if parameters is None:
@@ -109,7 +104,7 @@ def _with_callbacks(cls: Any, shield: Shield) -> Any:
         original(self, _changed(parameters, **settings), *args, **kwargs)
 
     __init__.__doc__ = original.__doc__
-    return _derive(cls, __init__=__init__)
+    return lookalike(cls, __init__=__init__)
 
 
 def _numbers(policy: Policy) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from .._wrapping import name_of
 from ..endpoint import Endpoint
 from . import _libpq
 from ._libpq import SCHEMES
-from ._shield import Shield
+from ._shield import Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves", "subclass", "target"]
 
@@ -32,14 +32,13 @@ def subclass(cls: Any, shield: Shield) -> Any:
     """Return a subclass of a connection class, of the same name, whose `connect` is protected."""
     import psycopg
 
-    cls = vars(cls).get("_unguarded", cls)
+    cls = unguarded(cls)
     connect = shield.protect(
         cls.connect.__func__,
         target=lambda _, *args, **kwargs: target(*args, **kwargs),
         unavailable=psycopg.OperationalError,
     )
-    named = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(cls)(cls.__name__, (cls,), {**named, "connect": classmethod(connect), "_unguarded": cls})
+    return lookalike(cls, connect=classmethod(connect))
 
 
 def target(conninfo: str = "", **settings: Any) -> Endpoint:

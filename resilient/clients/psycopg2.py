@@ -11,7 +11,7 @@ from .._wrapping import name_of
 from ..endpoint import Endpoint
 from . import _libpq
 from ._libpq import SCHEMES
-from ._shield import Shield
+from ._shield import Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves", "target"]
 
@@ -39,7 +39,7 @@ def _subclass(cls: Any, shield: Shield) -> Any:
     """Protect what takes a connection out of the pool, because a pool for threads is locked while it connects."""
     import psycopg2
 
-    cls = vars(cls).get("_unguarded", cls)
+    cls = unguarded(cls)
 
     def where(pool: Any, *_: Any, **__: Any) -> Endpoint:
         return target(*pool._args, **pool._kwargs)
@@ -51,14 +51,10 @@ def _subclass(cls: Any, shield: Shield) -> Any:
         # Without a key it is one of the first connections, made in the constructor; else `getconn` is protected.
         return connect(self) if key is None else cls._connect(self, key)
 
-    members = {
-        **{name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")},
-        "_connect": functools.wraps(cls._connect)(_connect),
-        "_unguarded": cls,
-    }
+    members = {"_connect": functools.wraps(cls._connect)(_connect)}
     if hasattr(cls, "getconn"):  # AbstractConnectionPool has none
         members["getconn"] = protect(cls.getconn)
-    return type(cls)(cls.__name__, (cls,), members)
+    return lookalike(cls, **members)
 
 
 def target(dsn: str | None = None, *_: Any, **settings: Any) -> Endpoint:

@@ -7,7 +7,6 @@ pool connects in the caller's thread or task, at once and once: there the gettin
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -19,7 +18,7 @@ from ..breaker import CircuitBreaker, CircuitBreakers
 from ..endpoint import Endpoint
 from ..errors import CircuitOpenError, TargetError
 from . import psycopg as _psycopg
-from ._shield import Shield
+from ._shield import GUARDED, Shield, unguarded
 
 __all__ = ["guard", "ping"]
 
@@ -73,7 +72,7 @@ class _Memory:
             policy = shield.policy
             if policy.deadline is None or pool.timeout < policy.deadline:
                 policy = policy.replace(deadline=max(pool.timeout, 0.001))
-            get = type(pool)._unguarded.getconn
+            get = unguarded(type(pool)).getconn
             protected = Shield(policy, None, where).protect(get, target=None, unavailable=None)
             self.made = Plan(shield.policy, f"psycopg_pool {pool.name}", where, None), breaker, protected
         return self.made
@@ -149,8 +148,7 @@ class _Attempts:
     def ended(self) -> None:
         """Tell how an attempt went."""
         if self._memory.last is not None and self.failed:
-            with contextlib.suppress(Exception):
-                release_frames(self._memory.last, handled=sys.exc_info()[1])
+            release_frames(self._memory.last, handled=sys.exc_info()[1])
         if not self.failed and self._recovery is not None:
             self._recovery.succeeded()
 
@@ -158,11 +156,11 @@ class _Attempts:
 def _subclass(cls: Any, shield: Shield) -> Any:
     from psycopg_pool import AsyncConnectionPool
 
-    cls = vars(cls).get("_unguarded", cls)
+    cls = unguarded(cls)
     guarded = _async(cls, shield) if issubclass(cls, AsyncConnectionPool) else _sync(cls, shield)
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(guarded, name, getattr(cls, name))
-    guarded._unguarded = cls
+    setattr(guarded, GUARDED, cls)
     return guarded
 
 

@@ -14,7 +14,7 @@ import socket
 from typing import Any, Final
 
 from ..endpoint import Endpoint
-from ._shield import Shield
+from ._shield import GUARDED, Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves"]
 
@@ -29,11 +29,11 @@ def guard(thing: Any, shield: Shield) -> Any:
         if issubclass(thing, Client):
             return _client_class(thing, shield)
         if issubclass(thing, (PooledClient, HashClient)):
-            bare = _bare(thing)
+            bare = unguarded(thing)
             client_class = _client_class(bare.client_class, shield)
             if not issubclass(thing, HashClient):
-                return _derive(bare, client_class=client_class)
-            return _derive(bare, client_class=client_class, add_server=_add_server(bare, shield))
+                return lookalike(bare, client_class=client_class)
+            return lookalike(bare, client_class=client_class, add_server=_add_server(bare, shield))
         return None
     if isinstance(thing, Client):
         _guard_client(thing, shield)
@@ -59,34 +59,20 @@ def _classes() -> tuple[Any, Any, Any, Any]:
     return client.Client, client.PooledClient, hashed.HashClient, retrying.RetryingClient
 
 
-_RESILIENT: Final = "_resilient"
-"""In the namespace of each class and function made here: what it protects."""
-
-
-def _derive(cls: type, **names: Any) -> Any:
-    """Return a subclass that looks like its base."""
-    looks = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__, _RESILIENT: cls}
-    return type(cls)(cls.__name__, (cls,), {**looks, **names})
-
-
-def _bare(cls: Any) -> Any:
-    return vars(cls).get(_RESILIENT, cls)
-
-
 def _client_class(cls: Any, shield: Shield) -> Any:
-    bare = _bare(cls)
+    bare = unguarded(cls)
     connect: Any = shield.protect(bare._connect, target=_where, unavailable=None)
 
     @functools.wraps(bare._connect)
     def _connect(self: Any) -> None:
         connect(self)
 
-    setattr(_connect, _RESILIENT, bare._connect)
-    return _derive(bare, _connect=_connect)
+    setattr(_connect, GUARDED, bare._connect)
+    return lookalike(bare, _connect=_connect)
 
 
 def _guard_client(client: Any, shield: Shield) -> None:
-    bare = getattr(type(client)._connect, _RESILIENT, type(client)._connect)
+    bare = getattr(type(client)._connect, GUARDED, type(client)._connect)
     connect: Any = shield.protect(bare, target=_where, unavailable=None)
     client._connect = functools.partial(connect, client)
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ..endpoint import Endpoint
 from ..refusal import is_not_ready, is_unreachable, is_unresolved
-from ._shield import Shield
+from ._shield import GUARDED, Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves"]
 
@@ -26,9 +26,6 @@ SCHEMES: Final = ("mongodb", "mongodb+srv")
 
 GLANCE: Final = 0.4
 """Seconds that a selection waits before it looks at what the monitors say: less than the half second of their pace."""
-
-_RESILIENT: Final = "_resilient"
-"""On each class and function made here: what it protects."""
 
 
 def guard(thing: Any, shield: Shield) -> Any:
@@ -43,15 +40,14 @@ def guard(thing: Any, shield: Shield) -> Any:
 
 def _class(cls: Any, shield: Shield) -> Any:
     """Return a subclass whose objects are guarded, and that looks like its base."""
-    bare = vars(cls).get(_RESILIENT, cls)
+    bare = unguarded(cls)
 
     @functools.wraps(bare.__init__)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # it becomes a method
         bare.__init__(self, *args, **kwargs)
         _guard_client(self, shield)
 
-    looks = {"__module__": bare.__module__, "__qualname__": bare.__qualname__, "__doc__": bare.__doc__}
-    return type(bare)(bare.__name__, (bare,), {**looks, _RESILIENT: bare, "__init__": __init__})
+    return lookalike(bare, __init__=__init__)
 
 
 def _guard_client(client: Any, shield: Shield) -> None:
@@ -87,7 +83,7 @@ def _guard_topology(topology: Any, shield: Shield, is_async: bool) -> None:
     from pymongo.errors import ServerSelectionTimeoutError
 
     current = topology.select_servers
-    bare = getattr(current, _RESILIENT, current)
+    bare = getattr(current, GUARDED, current)
     names = list(inspect.signature(bare).parameters)
     place = names.index("server_selection_timeout")
 
@@ -141,7 +137,7 @@ def _guard_topology(topology: Any, shield: Shield, is_async: bool) -> None:
     del attempt.__wrapped__
     target = functools.partial(_where, topology)
     protected: Any = shield.protect(attempt, target=target, unavailable=ServerSelectionTimeoutError)
-    setattr(protected, _RESILIENT, bare)
+    setattr(protected, GUARDED, bare)
     topology.select_servers = protected
     shield.changed(
         "pymongo: a server selection that every server refuses ends after %g s, and the policy decides; "

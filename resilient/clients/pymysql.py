@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _mysql
 from ._mysql import SCHEMES
-from ._shield import Shield
+from ._shield import Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves"]
 
@@ -27,10 +27,9 @@ def guard(thing: Any, shield: Shield) -> Any:
 def _subclass(cls: Any, shield: Shield) -> Any:
     from pymysql.err import OperationalError
 
-    cls = vars(cls).get("_unguarded", cls)
-    named = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    cls = unguarded(cls)
     connect = shield.protect(cls.connect, target=_mysql.of_connection, unavailable=_mysql.refusal(OperationalError))
-    return type(cls)(cls.__name__, (cls,), {**named, "connect": connect, "_unguarded": cls})
+    return lookalike(cls, connect=connect)
 
 
 def ping(thing: Any) -> None:

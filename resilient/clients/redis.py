@@ -17,13 +17,14 @@ import select
 import socket
 import time
 import weakref
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
 from .._causes import package
 from ..endpoint import Endpoint
 from ..refusal import is_refused
-from ._shield import Shield
+from ._shield import GUARDED, Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "ping", "serves"]
 
@@ -79,7 +80,7 @@ class _Library:
             modules = [owner.__module__ or ""]
         else:
             cls = owner if isinstance(owner, type) else type(owner)
-            modules = [base.__module__ for base in cls.__mro__ if _RESILIENT not in vars(base)]
+            modules = [base.__module__ for base in cls.__mro__ if GUARDED not in vars(base)]
         for module in modules:
             name = module.partition(".")[0]
             if name in _PACKAGES:
@@ -106,25 +107,11 @@ def library(name: str, is_async: bool) -> _Library:
     return _Library(name, is_async=is_async)
 
 
-_RESILIENT: Final = "_resilient"
-"""In the namespace of each class made here: the class that it protects."""
-
 _LAST_ERROR: Final = "_resilient_error"
 
 
-def _derive(cls: type, **names: Any) -> Any:
-    """Return a subclass that looks like its base."""
-    looks = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__, _RESILIENT: cls}
-    return type(cls)(cls.__name__, (cls,), {**looks, **names})
-
-
-def _bare(cls: Any) -> Any:
-    """Return the class as it was before it was guarded."""
-    return vars(cls).get(_RESILIENT, cls)
-
-
 def _class(cls: type, library: _Library, shield: Shield) -> Any:
-    bare = _bare(cls)
+    bare = unguarded(cls)
     if issubclass(bare, library.client):
         _say_default(library, shield)
         return _client_class(bare, library, shield)
@@ -146,9 +133,9 @@ def _object(thing: Any, library: _Library, shield: Shield) -> Any:
     elif isinstance(thing, library.client):
         _guard_pool(thing.connection_pool, library, shield)
     elif isinstance(thing, library.connection.AbstractConnection):
-        _adopt(thing, _connection_class(_bare(type(thing)), library, shield))
+        _adopt(thing, _connection_class(unguarded(type(thing)), library, shield))
     elif isinstance(thing, library.sentinel.Sentinel):
-        thing.__class__ = _sentinel_class(_bare(type(thing)), library, shield)
+        thing.__class__ = _sentinel_class(unguarded(type(thing)), library, shield)
         _quieten_sentinels(thing, library)
     elif isinstance(thing, library.cluster_client):
         _guard_cluster(thing, library, shield)
@@ -172,39 +159,41 @@ def _factory(function: Any, library: _Library, shield: Shield) -> Any:
 
 def _client_class(cls: Any, library: _Library, shield: Shield) -> Any:
     # The pool is protected as soon as the client has it: with `single_connection_client` its `__init__` connects.
-    def set_pool(self: Any, pool: Any) -> None:
-        if pool is not None and not hasattr(pool.connection_class, _RESILIENT):
+    def protected(pool: Any) -> Any:
+        if pool is not None and not hasattr(pool.connection_class, GUARDED):
             _guard_pool(pool, library, shield)
-        self.__dict__["connection_pool"] = pool
+        return pool
 
-    def get_pool(self: Any) -> Any:
-        try:
-            return self.__dict__["connection_pool"]
-        except KeyError:
-            raise AttributeError("connection_pool") from None
-
-    return _derive(cls, connection_pool=property(get_pool, set_pool))
+    return lookalike(cls, connection_pool=_seen_when_set("connection_pool", protected))
 
 
 def _pool_class(cls: Any, library: _Library, shield: Shield) -> Any:
-    def set_class(self: Any, connection_class: Any) -> None:
-        if not hasattr(connection_class, _RESILIENT):
-            connection_class = _connection_class(connection_class, library, shield)
-        self.__dict__["connection_class"] = connection_class
+    def protected(connection_class: Any) -> Any:
+        known = hasattr(connection_class, GUARDED)
+        return connection_class if known else _connection_class(connection_class, library, shield)
 
-    def get_class(self: Any) -> Any:
+    return lookalike(cls, connection_class=_seen_when_set("connection_class", protected))
+
+
+def _seen_when_set(name: str, protected: Callable[[Any], Any]) -> property:
+    """Return what takes the place of a plain attribute, and keeps what `protected` makes of each value."""
+
+    def put(self: Any, value: Any) -> None:
+        self.__dict__[name] = protected(value)
+
+    def get(self: Any) -> Any:
         try:
-            return self.__dict__["connection_class"]
+            return self.__dict__[name]
         except KeyError:
-            raise AttributeError("connection_class") from None
+            raise AttributeError(name) from None
 
-    return _derive(cls, connection_class=property(get_class, set_class))
+    return property(get, put)
 
 
 def _guard_pool(pool: Any, library: _Library, shield: Shield) -> None:
     """Give a pool the protected connection class, and the connections that it has as well."""
     _say(pool.connection_kwargs.get("retry"), library, shield)
-    cls = pool.connection_class = _connection_class(_bare(pool.connection_class), library, shield)
+    cls = pool.connection_class = _connection_class(unguarded(pool.connection_class), library, shield)
     known = [connection for name in _POOLED for connection in list(getattr(pool, name, None) or ())]
     for connection in known:
         # With client-side caching a proxy stands before the connection.
@@ -241,7 +230,7 @@ def _say(retry: Any, library: _Library, shield: Shield) -> None:
 
 def _where(connection: Any, *_: Any) -> Endpoint:
     """Return what a connection connects to; for a master that Sentinel is to name, the first sentinel."""
-    scheme = (package(_bare(type(connection))) or "redis") if not isinstance(connection, type) else "redis"
+    scheme = (package(unguarded(type(connection))) or "redis") if not isinstance(connection, type) else "redis"
     path = getattr(connection, "path", None)
     if isinstance(path, str) and path:
         return Endpoint(scheme="unix", path=os.path.abspath(path))
@@ -286,7 +275,7 @@ def _connection_class(cls: Any, library: _Library, shield: Shield) -> Any:
             return deregister(self, callback)
 
         methods["deregister_connect_callback"] = deregister_connect_callback
-    return _derive(
+    return lookalike(
         cls,
         retry=property(get_retry, set_retry),
         _resilient_dials=False,
@@ -576,7 +565,7 @@ def _sentinel_class(cls: Any, library: _Library, shield: Shield) -> Any:
     """Return a Sentinel whose masters and replicas are guarded; each of their attempts asks every sentinel once."""
 
     @functools.wraps(cls.__init__)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # it becomes a method
         cls.__init__(self, *args, **kwargs)
         _quieten_sentinels(self, library)
 
@@ -590,7 +579,7 @@ def _sentinel_class(cls: Any, library: _Library, shield: Shield) -> Any:
         return client_for
 
     finders = {name: finder(name) for name in ("master_for", "slave_for", "replica_for") if hasattr(cls, name)}
-    return _derive(cls, __init__=__init__, **finders)
+    return lookalike(cls, __init__=__init__, **finders)
 
 
 def _quieten_sentinels(sentinel: Any, library: _Library) -> None:
@@ -650,11 +639,11 @@ def _cluster_class(cls: Any, library: _Library, shield: Shield) -> Any:
     if library.is_async:  # it connects at its first command
 
         @functools.wraps(cls.__init__)
-        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # it becomes a method
             cls.__init__(self, *args, **kwargs)
             _guard_cluster(self, library, shield)
 
-        return _derive(cls, __init__=__init__)
+        return lookalike(cls, __init__=__init__)
 
     def target(self: Any, *args: Any, **kwargs: Any) -> Endpoint:
         known = inspect.signature(cls.__init__).bind(self, *args, **kwargs).arguments
@@ -671,20 +660,20 @@ def _cluster_class(cls: Any, library: _Library, shield: Shield) -> Any:
         start(self, *args, **kwargs)
         _guard_cluster(self, library, shield)
 
-    return _derive(cls, __init__=connected)
+    return lookalike(cls, __init__=connected)
 
 
 def _guard_cluster(cluster: Any, library: _Library, shield: Shield) -> None:
     """Protect the search for the nodes. A node that is lost is the cluster's own affair: it asks another one."""
     manager = cluster.nodes_manager
-    bare = _bare(type(manager))
+    bare = unguarded(type(manager))
 
     def target(manager: Any, *_: Any, **__: Any) -> Endpoint:
         node = next(iter(manager.startup_nodes.values()))
         return Endpoint(scheme=library.name, host=node.host, port=int(node.port))
 
     initialize: Any = shield.protect(bare.initialize, target=target, unavailable=library.error)
-    manager.__class__ = _derive(bare, initialize=initialize, __slots__=())  # its attributes may be read-only
+    manager.__class__ = lookalike(bare, initialize=initialize, __slots__=())  # its attributes may be read-only
 
 
 # Saying hello.
@@ -705,7 +694,7 @@ def ping(thing: Any) -> Any:
             return thing.ping(target_nodes="random")
         raise TypeError(f"{type(thing).__name__} is neither client nor pool of redis-py or valkey-py")
     settings = {**pool.connection_kwargs, "retry": library.no_retry(), "retry_on_error": []}
-    connection = _bare(pool.connection_class)(**settings)
+    connection = unguarded(pool.connection_class)(**settings)
     return _say_hello_async(connection) if library.is_async else _say_hello(connection)
 
 

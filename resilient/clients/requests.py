@@ -10,7 +10,7 @@ import functools
 from typing import Any, Final
 
 from ..endpoint import Endpoint
-from ._shield import Shield
+from ._shield import GUARDED, Shield, lookalike, unguarded
 
 __all__ = ["SCHEMES", "guard", "guard_pool", "guard_pools", "ping", "serves"]
 
@@ -46,49 +46,35 @@ def guard(thing: Any, shield: Shield) -> Any:
     return None
 
 
-_RESILIENT: Final = "_resilient"
-"""In the namespace of each class made here: the class that it protects."""
-
-
-def _derive(cls: type, **names: Any) -> Any:
-    """Return a subclass that looks like its base."""
-    looks = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__, _RESILIENT: cls}
-    return type(cls)(cls.__name__, (cls,), {**looks, **names})
-
-
 def _pickled(self: Any, _protocol: Any) -> Any:
     """Pickle an object of such a class as one of the class that it protects: no process finds the other by its name."""
-    return _revived, (_bare(type(self)),), self.__getstate__()
+    return _revived, (unguarded(type(self)),), self.__getstate__()
 
 
 def _revived(cls: Any) -> Any:
     return cls.__new__(cls)
 
 
-def _bare(cls: Any) -> Any:
-    return vars(cls).get(_RESILIENT, cls)
-
-
 def _session_class(cls: Any, shield: Shield) -> Any:
-    cls = _bare(cls)
+    cls = unguarded(cls)
 
     # Every adapter comes by `mount`, those of `__init__` as well.
     def mount(self: Any, prefix: str, adapter: Any) -> None:
         _guard_adapter(adapter, shield)
         cls.mount(self, prefix, adapter)
 
-    return _derive(cls, mount=functools.wraps(cls.mount)(mount), __reduce_ex__=_pickled)
+    return lookalike(cls, mount=functools.wraps(cls.mount)(mount), __reduce_ex__=_pickled)
 
 
 def _adapter_class(cls: Any, shield: Shield) -> Any:
-    cls = _bare(cls)
+    cls = unguarded(cls)
 
     @functools.wraps(cls.__init__)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # it becomes a method
         cls.__init__(self, *args, **kwargs)
         _guard_adapter(self, shield)
 
-    return _derive(cls, __init__=__init__, __reduce_ex__=_pickled)
+    return lookalike(cls, __init__=__init__, __reduce_ex__=_pickled)
 
 
 def _guard_adapter(adapter: Any, shield: Shield) -> None:
@@ -103,7 +89,7 @@ def _guard_adapter(adapter: Any, shield: Shield) -> None:
     guard_pools(manager, shield)
     for proxy in adapter.proxy_manager.values():
         guard_pools(proxy, shield)
-    bare = getattr(adapter.proxy_manager_for, _RESILIENT, adapter.proxy_manager_for)
+    bare = getattr(adapter.proxy_manager_for, GUARDED, adapter.proxy_manager_for)
 
     def proxy_manager_for(*args: Any, **kwargs: Any) -> Any:
         found = bare(*args, **kwargs)
@@ -111,7 +97,7 @@ def _guard_adapter(adapter: Any, shield: Shield) -> None:
         return found
 
     functools.update_wrapper(proxy_manager_for, bare)
-    setattr(proxy_manager_for, _RESILIENT, bare)
+    setattr(proxy_manager_for, GUARDED, bare)
     adapter.proxy_manager_for = proxy_manager_for
 
 
@@ -121,7 +107,7 @@ def guard_pools(manager: Any, shield: Shield) -> None:
         return
     manager._resilient_shield = shield
     manager.pool_classes_by_scheme = {
-        scheme: _derive(_bare(cls), ConnectionCls=_connection_class(cls.ConnectionCls, shield))
+        scheme: lookalike(unguarded(cls), ConnectionCls=_connection_class(cls.ConnectionCls, shield))
         for scheme, cls in manager.pool_classes_by_scheme.items()
     }
     for key in manager.pools.keys():  # noqa: SIM118  # it cannot be iterated
@@ -135,14 +121,14 @@ def guard_pool(pool: Any, shield: Shield) -> None:
     cls = pool.ConnectionCls = _connection_class(pool.ConnectionCls, shield)
     idle = getattr(pool.pool, "queue", None) or ()
     for connection in list(idle):
-        if isinstance(connection, _bare(cls)) and type(connection).connect is not cls.connect:
+        if isinstance(connection, unguarded(cls)) and type(connection).connect is not cls.connect:
             connection.__class__ = cls
 
 
 def _connection_class(cls: Any, shield: Shield) -> Any:
     from urllib3.exceptions import NewConnectionError
 
-    cls = _bare(cls)
+    cls = unguarded(cls)
     inner = cls.connect
 
     def attempt(self: Any) -> Any:
@@ -165,7 +151,7 @@ def _connection_class(cls: Any, shield: Shield) -> Any:
     def connect(self: Any) -> Any:
         return dial(self)
 
-    return _derive(cls, connect=connect)
+    return lookalike(cls, connect=connect)
 
 
 def _where(connection: Any) -> Endpoint:

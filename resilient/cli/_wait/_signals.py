@@ -72,7 +72,7 @@ def become(command: tuple[str, ...]) -> int:
         OSError: it cannot be run.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # it is closed, or nobody reads it: the command runs all the same
             stream.flush()
     if os.name == "nt":
         import subprocess
