@@ -16,11 +16,14 @@ from .events import (
     CallRecovered,
     CallRejected,
     CircuitChanged,
+    EndpointFailure,
     Event,
+    FailedOver,
     Observer,
     RetriesExhausted,
     RetryScheduled,
 )
+from .failover import Targets
 from .logs import log_events
 from .policy import (
     Policy,
@@ -53,7 +56,9 @@ __all__ = [
     "CircuitSnapshot",
     "Diagnosis",
     "Endpoint",
+    "EndpointFailure",
     "Event",
+    "FailedOver",
     "NotServingError",
     "Observer",
     "Permit",
@@ -63,6 +68,7 @@ __all__ = [
     "RetriesExhausted",
     "RetryScheduled",
     "TargetError",
+    "Targets",
     "WaitTimeoutError",
     "__version__",
     "attempts",

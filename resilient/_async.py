@@ -80,6 +80,40 @@ def protect_by_endpoint(function: Callable[..., Any], plan: Plan) -> Callable[..
     return protected
 
 
+def protect_by_targets(function: Callable[..., Any], plan: Plan) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return the coroutine function `function` with its refusals retried as planned, at the endpoint it has come to.
+
+    Its first argument is that endpoint.
+    """
+    ways, targets, moving = plan.ways, plan.targets, plan.moves
+    assert targets is not None
+
+    async def protected(*args: Any, **kwargs: Any) -> Any:
+        breaker = plan.first() if moving else ways[targets.current_place]
+        permit = breaker.sound
+        if permit is None:
+            return await call(function, plan, breaker, args, kwargs)
+        started = clock.now()
+        try:
+            result = await function(breaker.target, *args, **kwargs)
+        except Exception as error:
+            recovery = None
+            try:
+                recovery = Recovery(plan, started, args, kwargs, breaker, permit, clock.host)
+                step = recovery.failed(error)
+            except RecursionError:  # no room on the stack to decide anything
+                step = None
+            if step is None or recovery is None:
+                raise
+        else:
+            if breaker.sound is not permit:  # something changed meanwhile, or one failure is to be forgotten
+                breaker.vote(permit, "success")
+            return result
+        return await again(function, args, kwargs, recovery, step)
+
+    return protected
+
+
 async def call(function: Callable[..., Any], plan: Plan, breaker: CircuitBreaker, args: Any, kwargs: Any) -> Any:
     """Call `function` as soon as its circuit lets it, and again as planned."""
     recovery = Recovery(plan, clock.now(), args, kwargs, breaker, host=clock.host)
@@ -173,7 +207,7 @@ async def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: 
         while True:
             await wait(recovery, step)
             try:
-                result = await function(*args, **kwargs)
+                result = await function(*recovery.arguments, **kwargs)
             except Exception as error:
                 try:
                     following = recovery.failed(error)

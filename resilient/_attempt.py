@@ -10,16 +10,30 @@ from . import clock
 from ._circuit import Permit
 from ._recovery import LATE, Plan, Recovery
 from .breaker import CircuitBreaker
+from .endpoint import Endpoint
 
 
 class Attempt:
     """One attempt of the block form: `with attempt: ...`.
 
     Attributes:
-        number: 1 for the first.
+        number: 1 for the first. With `targets=` it is the number of the round, and each endpoint has an attempt in it.
+        endpoint: what is to be connected to: with `targets=` the one that is tried now, else the one of `target=`, or
+            None.
     """
 
-    __slots__ = ("_breaker", "_entered", "_host", "_permit", "_plan", "_recovery", "_started", "_step", "number")
+    __slots__ = (
+        "_breaker",
+        "_entered",
+        "_host",
+        "_permit",
+        "_plan",
+        "_recovery",
+        "_started",
+        "_step",
+        "endpoint",
+        "number",
+    )
 
     def __init__(
         self,
@@ -38,6 +52,11 @@ class Attempt:
         self._recovery = recovery
         self._entered = False
         self.number: int = 1 if recovery is None else recovery.attempt
+        self.endpoint: Endpoint | None = plan.endpoint
+        if recovery is not None:
+            self.endpoint = recovery.endpoint
+        elif plan.ways and breaker is not None:
+            self.endpoint = breaker.target
         self._step: float | None = None
 
     @property

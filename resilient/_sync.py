@@ -88,6 +88,44 @@ def protect_by_endpoint(function: Callable[..., Any], plan: Plan, adopt: Callabl
     return protected
 
 
+def protect_by_targets(function: Callable[..., Any], plan: Plan, adopt: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` with its refusals retried as planned, at the endpoint that its call has come to.
+
+    Its first argument is that endpoint.
+    """
+    ways, targets, moving = plan.ways, plan.targets, plan.moves
+    assert targets is not None
+
+    def protected(*args: Any, **kwargs: Any) -> Any:
+        breaker = plan.first() if moving else ways[targets.current_place]
+        permit = breaker.sound
+        if permit is None:
+            return call(function, plan, breaker, adopt, args, kwargs)
+        started = clock.now()
+        try:
+            result = function(breaker.target, *args, **kwargs)
+        except Exception as error:
+            recovery = None
+            try:
+                recovery = Recovery(plan, started, args, kwargs, breaker, permit)
+                step = recovery.failed(error)
+            except RecursionError:  # no room on the stack to decide anything
+                step = None
+            if step is None or recovery is None:
+                raise
+        else:
+            if type(result) is not CoroutineType:
+                if breaker.sound is not permit:  # something changed meanwhile, or one failure is to be forgotten
+                    breaker.vote(permit, "success")
+                return result
+            plan.gives_coroutines = True
+            return adopt(result, function, plan, args, kwargs, None, breaker, permit)
+        result = again(function, args, kwargs, recovery, step)
+        return adopt(result, function, plan, args, kwargs, recovery) if type(result) is CoroutineType else result
+
+    return protected
+
+
 def call(
     function: Callable[..., Any], plan: Plan, breaker: CircuitBreaker, adopt: Callable[..., Any], args: Any, kwargs: Any
 ) -> Any:
@@ -108,7 +146,7 @@ def again(function: Callable[..., Any], args: Any, kwargs: Any, recovery: Recove
         while True:
             wait(recovery, step)
             try:
-                result = function(*args, **kwargs)
+                result = function(*recovery.arguments, **kwargs)
             except Exception as error:
                 try:
                     following = recovery.failed(error)

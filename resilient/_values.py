@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 else:
 
     class Value:
-        """A frozen value with the fields that its class annotates, all by keyword.
+        """A frozen value with the fields that its class annotates, all by keyword; one with a default may be left out.
 
         By hand, because a dataclass compiles six functions for each class at every import: the events were a fifth
         of all that importing this library costs (measured, CPython 3.11).
@@ -57,9 +57,13 @@ else:
             cls._fields += tuple(cls.__annotations__)
 
         def __init__(self, **values: Any) -> None:
-            if len(values) != len(self._fields) or not all(name in values for name in self._fields):
-                raise TypeError(f"{type(self).__name__} takes exactly {', '.join(self._fields)}, by keyword")
             vars(self).update(values)
+            if len(values) != len(self._fields) or not all(name in values for name in self._fields):
+                missing = [name for name in self._fields if name not in values and not hasattr(self, name)]
+                if missing or any(name not in self._fields for name in values):
+                    raise TypeError(f"{type(self).__name__} takes exactly {', '.join(self._fields)}, by keyword")
+                for name in self._fields:
+                    vars(self).setdefault(name, getattr(self, name))
 
         def __setattr__(self, name: str, value: object) -> None:
             raise FrozenInstanceError(f"cannot assign to field {name!r}")

@@ -90,6 +90,97 @@ def refuse_unfit(who: str, thing: Any, hint: str) -> None:
             return
 
 
+def place_for(kind: type, thing: Any) -> int:
+    """Return before which positional argument of `thing` a value of this kind is given: the first, or behind `self`.
+
+    Raises:
+        TypeError: it takes no such argument, has one already, or it cannot be told which of its arguments it is.
+    """
+    name = name_of(thing)
+    if isinstance(thing, functools.partial):
+        if any(isinstance(value, kind) for value in (*thing.args, *thing.keywords.values())):
+            raise TypeError(
+                f"{name} has been given an {kind.__name__} already, by functools.partial: it is given another one at "
+                "each attempt; take that one away"
+            )
+        return len(thing.args) + (1 if isinstance(thing.func, MethodType) else 0)
+    function, certain = thing, None
+    if isinstance(thing, (classmethod, MethodType)):
+        function, certain = thing.__func__, 1
+    elif isinstance(thing, staticmethod):
+        function, certain = thing.__func__, 0
+    try:
+        parameters = [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):  # some builtins do not say what they take
+        return certain or 0
+    given = [it for it in parameters if it.kind in (it.POSITIONAL_ONLY, it.POSITIONAL_OR_KEYWORD)]
+    more = any(it.kind is it.VAR_POSITIONAL for it in parameters)
+    place = _place_among(given, kind, name, isinstance(function, FunctionType)) if certain is None else certain
+    if len(given) <= place and not more:
+        behind = " behind the object" if place else ""
+        raise TypeError(
+            f"{name} takes no argument for the {kind.__name__}{behind}: with targets= it is given one at each attempt, "
+            f"as in `def connect({'self, ' if place else ''}{kind.__name__.lower()}): ...`"
+        )
+    if len(given) > place and isinstance(given[place].default, kind):
+        raise TypeError(
+            f"{name} keeps an {kind.__name__}, as the default of {given[place].name}: it is given another one at each "
+            "attempt; take the default away"
+        )
+    return place
+
+
+def _place_among(given: list[inspect.Parameter], kind: type, name: str, is_function: bool) -> int:
+    if not given:
+        return 0
+    if _is_annotated(given[0], kind):
+        return 0
+    if given[0].name in ("self", "cls"):
+        return 1
+    _, _, last = name.rpartition("<locals>.")
+    if not is_function or "." not in last:
+        return 0
+    if len(given) > 1 and _is_annotated(given[1], kind):
+        return 1
+    raise TypeError(
+        f"{name} stands in a class, and it cannot be told which of its arguments is the {kind.__name__}: call the "
+        f"first one self, or annotate the right one, as in `{given[0].name}: {kind.__name__}`"
+    )
+
+
+def _is_annotated(parameter: inspect.Parameter, kind: type) -> bool:
+    annotation = parameter.annotation
+    if isinstance(annotation, str):
+        return annotation.strip("\"'").rpartition(".")[2] == kind.__name__
+    return annotation is kind
+
+
+def behind(place: int, function: Any) -> Any:
+    """Return `function` called with its first argument moved behind `place` others."""
+    if place == 0:
+        return function
+
+    def moved(it: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(*args[:place], it, *args[place:], **kwargs)
+
+    return moved
+
+
+def hide_argument(place: int, protected: Any) -> None:
+    """Take this positional argument out of what `inspect.signature` says: it is not for callers to give."""
+    function: Any = protected.__func__ if isinstance(protected, (classmethod, staticmethod)) else protected
+    if isinstance(function, (functools.partial, MethodType)):
+        return
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    parameters = [*signature.parameters.values()]
+    if len(parameters) > place and parameters[place].kind is not inspect.Parameter.VAR_POSITIONAL:
+        del parameters[place]
+        function.__signature__ = signature.replace(parameters=parameters)
+
+
 def name_of(thing: Any) -> str:
     """Return the name of a callable."""
     while isinstance(thing, functools.partial):

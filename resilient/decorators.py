@@ -5,21 +5,25 @@ Looks at what it is given and hands it to one of the two drivers; it never calls
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 from . import _async, _sync
 from ._attempt import Attempt
 from ._recovery import Plan, Target
-from ._wrapping import name_of, refuse_unfit, wrap
+from ._wrapping import behind, hide_argument, name_of, place_for, refuse_unfit, wrap
 from .breaker import CircuitBreaker, CircuitBreakers
 from .clock import Cancellation
 from .endpoint import Endpoint
+from .failover import Order, Targets
 from .policy import Policy
 
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C")
+
+Several: TypeAlias = "Targets | str | Iterable[str | Endpoint]"
+"""Endpoints that serve the same: `Targets`, a text that names several, or several texts and endpoints."""
 
 _DEFAULT = Policy()
 
@@ -35,6 +39,18 @@ if TYPE_CHECKING:  # a Protocol is dear to build, and only type checkers look at
         def __call__(self, thing: staticmethod[P, T], /) -> staticmethod[P, T]: ...
         @overload
         def __call__(self, thing: Callable[P, T], /) -> Callable[P, T]: ...
+
+    class FailoverDecorator(Protocol):
+        """What `retry_on_refused(targets=...)` returns: a decorator that takes the endpoint out of the signature."""
+
+        @overload
+        def __call__(self, thing: classmethod[C, Concatenate[Endpoint, P], T], /) -> classmethod[C, P, T]: ...
+        @overload
+        def __call__(self, thing: staticmethod[Concatenate[Endpoint, P], T], /) -> staticmethod[P, T]: ...
+        @overload
+        def __call__(self, thing: Callable[Concatenate[Endpoint, P], T], /) -> Callable[P, T]: ...
+        @overload
+        def __call__(self, thing: Callable[Concatenate[C, Endpoint, P], T], /) -> Callable[Concatenate[C, P], T]: ...
 
 
 @overload
@@ -75,10 +91,32 @@ def retry_on_refused(
     breaker: CircuitBreaker | CircuitBreakers | None = None,
     cancel: Cancellation | None = None,
 ) -> Decorator: ...
+@overload
+def retry_on_refused(
+    *,
+    targets: Several,
+    order: Order = ...,
+    policy: Policy = ...,
+    breaker: CircuitBreakers | None = None,
+    cancel: Cancellation | None = None,
+) -> FailoverDecorator: ...
+@overload
+def retry_on_refused(
+    thing: Callable[Concatenate[Endpoint, P], T],
+    /,
+    *,
+    targets: Several,
+    order: Order = ...,
+    policy: Policy = ...,
+    breaker: CircuitBreakers | None = None,
+    cancel: Cancellation | None = None,
+) -> Callable[P, T]: ...
 def retry_on_refused(
     *things: Any,
     policy: Policy = _DEFAULT,
     target: Target | None = None,
+    targets: Several | None = None,
+    order: Order | None = None,
     breaker: CircuitBreaker | CircuitBreakers | None = None,
     cancel: Cancellation | None = None,
     **unknown: Any,
@@ -97,8 +135,15 @@ def retry_on_refused(
         policy: when to try again and when to give up; default `Policy()`: a refused connect, for a minute.
         target: what the function connects to, for events, logs and the note: "db:5432", a URL, a DSN, `unix:///path`,
             `env:NAME`, an `Endpoint`, or a callable of the call's arguments that gives one of these.
+        targets: in the place of `target`, several endpoints that serve the same: texts, a text that names several, or
+            `Targets`. The function gets an `Endpoint` as its first argument, after `self`, and its own arguments
+            follow. An endpoint that the policy would try again is followed by the next one at once; the backoff comes
+            when all have failed, and that is one attempt. Each endpoint has a circuit of its own.
+        order: of `targets`, where a call begins: "sticky" (default), with the one that worked last; "in_order", with
+            the first; "shuffled".
         breaker: a `CircuitBreaker`, or `CircuitBreakers` beside a `target=` that says which. While its circuit is open,
-            the call makes no attempt: it parks until the circuit changes, or its deadline comes.
+            the call makes no attempt: it parks until the circuit changes, or its deadline comes. With `targets=`, the
+            `CircuitBreakers` of their circuits; default: new ones. An endpoint whose circuit is open is passed over.
         cancel: a `Cancellation` that ends every pause.
 
     Raises:
@@ -118,12 +163,14 @@ def retry_on_refused(
             raise TypeError("give the cancellation by name: retry_on_refused(cancel=...)")
         if isinstance(thing, (CircuitBreaker, CircuitBreakers)):
             raise TypeError("give the breaker by name: retry_on_refused(breaker=...)")
-    check("retry_on_refused", policy, target, breaker, cancel)
+    check("retry_on_refused", policy, target, breaker, cancel, finds_target=targets is not None)
+    several = check_targets("retry_on_refused", target, targets, order, breaker)
 
     def decorate(thing: Any) -> Any:
         refuse_unfit("retry_on_refused", thing, _INSTEAD)
         function = thing.__func__ if isinstance(thing, (classmethod, staticmethod)) else thing
-        return _protect(thing, Plan(policy, name_of(function), target, cancel, breaker))
+        place = 0 if several is None else place_for(Endpoint, thing)
+        return _protect(thing, Plan(policy, name_of(function), target, cancel, breaker, several), place)
 
     if things:
         return decorate(things[0])
@@ -146,6 +193,7 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
     Args:
         policy: when to try again and when to give up; default `Policy()`.
         target: what the block connects to, for events, logs and the note; a callable is called without arguments.
+        targets, order: as for `retry_on_refused`; the endpoint that is to be tried is `attempt.endpoint`.
         breaker: as for `retry_on_refused`.
         cancel: a `Cancellation` that ends every pause.
 
@@ -161,6 +209,8 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
             *,
             policy: Policy = ...,
             target: Target | None = None,
+            targets: Several | None = None,
+            order: Order | None = None,
             breaker: CircuitBreaker | CircuitBreakers | None = None,
             cancel: Cancellation | None = None,
         ) -> None: ...
@@ -172,13 +222,16 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
             *,
             policy: Policy = _DEFAULT,
             target: Target | None = None,
+            targets: Several | None = None,
+            order: Order | None = None,
             breaker: CircuitBreaker | CircuitBreakers | None = None,
             cancel: Cancellation | None = None,
             **unknown: Any,
         ) -> None:
             _refuse_unknown("attempts", unknown)
-            check("attempts", policy, target, breaker, cancel)
-            self._plan = Plan(policy, "attempts", target, cancel, breaker)
+            check("attempts", policy, target, breaker, cancel, finds_target=targets is not None)
+            several = check_targets("attempts", target, targets, order, breaker)
+            self._plan = Plan(policy, "attempts", target, cancel, breaker, several)
 
     _plan: Plan
 
@@ -189,11 +242,16 @@ class attempts:  # noqa: N801  # it reads as a call: `for attempt in attempts(..
         return _async.Attempts(self._plan)
 
 
-def _protect(thing: Any, plan: Plan) -> Any:
+def _protect(thing: Any, plan: Plan, place: int) -> Any:
     without_self = plan.without_self()
 
     def protect(function: Any, coroutine: bool, bound: bool) -> Callable[..., Any]:
         its = without_self if bound else plan
+        if its.ways:
+            function = behind(place, function)
+            if coroutine:
+                return _async.protect_by_targets(function, its)
+            return _sync.protect_by_targets(function, its, _async.adopt)
         if its.breaker is not None:
             if coroutine:
                 return _async.protect_by_circuit(function, its, its.breaker)
@@ -204,7 +262,10 @@ def _protect(thing: Any, plan: Plan) -> Any:
             return _sync.protect_by_endpoint(function, its, _async.adopt)
         return _async.protect(function, its) if coroutine else _sync.protect(function, its, _async.adopt)
 
-    return wrap(thing, protect)
+    protected = wrap(thing, protect)
+    if plan.ways:
+        hide_argument(place, protected)  # from frameworks that look at what is to be given
+    return protected
 
 
 def check(
@@ -227,20 +288,36 @@ def check(
         raise TypeError(f"{who}: breaker= is CircuitBreakers, so target= must say which: give a callable, or a text")
 
 
+def check_targets(who: str, target: object, targets: object, order: Order | None, breaker: object) -> Targets | None:
+    """Return what `targets=` and `order=` say, or None where they are not given.
+
+    Raises:
+        TypeError: `who` was given what does not go together.
+        TargetError: a target cannot be read, or they are not several endpoints that serve the same.
+        ValueError: there is no such order.
+    """
+    if targets is None:
+        if order is not None:
+            raise TypeError(f"{who}: order= is about several endpoints; give targets= as well")
+        return None
+    if target is not None:
+        raise TypeError(f"{who}: target= is one endpoint and targets= are several: give one of them")
+    if isinstance(breaker, CircuitBreaker):
+        raise TypeError(
+            f"{who}: one CircuitBreaker cannot tell the endpoints of targets= apart: give breaker=CircuitBreakers(...)"
+        )
+    return Targets.of(targets, order)
+
+
 _INSTEAD = (
     "retried. Decorate the function that connects and call it in the generator, or write "
     "`for attempt in attempts(...): with attempt: ...` around the connect"
 )
 
-_NOT_YET = {
-    "targets": "failover over several endpoints (targets=) is not part of this version",
-}
-
 
 def _refuse_unknown(name: str, unknown: dict[str, Any]) -> None:
     for key in unknown:
         raise TypeError(
-            f"{name}: {_NOT_YET[key]}"
-            if key in _NOT_YET
-            else f"{name} has no setting {key!r}; it takes policy, target, breaker, cancel; limits are the policy's"
+            f"{name} has no setting {key!r}; it takes policy, target, targets, order, breaker, cancel; limits are the "
+            "policy's"
         )

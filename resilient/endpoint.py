@@ -104,7 +104,7 @@ _ESCAPED: Final = r"(?s)\\(.?)"
 _BLANK: Final = " \t\n\v\f\r"
 
 _ENCODE: Final = 'percent-encode "/", "?", "#" and "@" in a user name, password, path or query (%2F, %3F, %23, %40)'
-_SEVERAL: Final = "names several hosts, and an endpoint is one: name the one that this function connects to"
+_SEVERAL: Final = "names several hosts, and an endpoint is one: name the one that is connected to, or give targets="
 _BRACKETS: Final = 'has more than one colon; write "host:port", or an IPv6 address in brackets, "[::1]:5432"'
 _NO_PORT: Final = 'has no port; write "host:port"'
 _NO_HOST: Final = "has no host; say which one, none is assumed"
@@ -209,15 +209,27 @@ def _exact(name: str, value: object) -> str:
 # Reading
 
 
-def _read(text: str) -> Endpoint:
+def variable(text: str) -> tuple[str | None, str]:
+    """Return the environment variable that a target names and its value, or None and the text itself.
+
+    Raises:
+        TargetError: it names none, or one that is not set.
+    """
     name = text[4:]
     if text[:4].lower() != "env:" or _is_digits(name):  # "env:5432" is a host that is called env
-        return _read_direct(text)
+        return None, text
     if re.fullmatch(_VARIABLE, name) is None:
         _refuse('starts with "env:", but no name of an environment variable follows; write "env:DATABASE_URL"')
     value = os.environ.get(name)
     if value is None:
         _refuse(f"is the environment variable {name}, which is not set; set it to a target")
+    return name, value
+
+
+def _read(text: str) -> Endpoint:
+    name, value = variable(text)
+    if name is None:
+        return _read_direct(text)
     try:
         return _read_direct(value)
     except TargetError as error:
@@ -239,7 +251,7 @@ def _read_direct(text: str) -> Endpoint:
         text = f"unix://{text[5:]}"
     found = re.match(_SCHEME, text.lstrip())
     if found is None and "=" in text:
-        fields = _read_words(text)
+        fields = read_words(text)
         return _read_libpq("postgresql", fields.get("host"), fields.get("hostaddr"), fields.get("port"))
     if not text.isprintable():
         _refuse(_UNFIT)
@@ -328,7 +340,7 @@ def _read_libpq(scheme: str, host: str | None, address: str | None, port: str | 
     return Endpoint(scheme=scheme, host=host, port=number)
 
 
-def _read_words(text: str) -> dict[str, str]:
+def read_words(text: str) -> dict[str, str]:
     """Read "key = value" words by libpq's rules (PostgreSQL manual, 32.1.1.1); of equal keys the last one counts."""
     if "\0" in text:
         _refuse(_UNFIT)

@@ -20,7 +20,7 @@ class Event(Value):
         call: name of the decorated function, or "attempts" for the block form; the breaker's name where a circuit
             changed, or rejected a block.
         policy: `Policy.name`, or None.
-        target: the endpoint that was named by `target=`, or None.
+        target: the endpoint that was named by `target=`, or that one of `targets=` that was tried last; or None.
         attempt: number of the attempt this event follows; the first call is attempt 1, and 0 is before it.
         elapsed: seconds since the start of the first attempt; where a circuit changed, since it was last closed.
     """
@@ -30,6 +30,22 @@ class Event(Value):
     target: Endpoint | None
     attempt: int
     elapsed: float
+
+
+class EndpointFailure(Value):
+    """What one of several endpoints said when it was tried last.
+
+    Attributes:
+        target: the endpoint.
+        kind: what the error says of it, as in `RetryScheduled`.
+        error_type: qualified name of the error's class.
+        error_text: the refusal's own text, scrubbed, at most 200 characters.
+    """
+
+    target: Endpoint
+    kind: str | None
+    error_type: str
+    error_text: str
 
 
 class RetryScheduled(Event):
@@ -45,6 +61,7 @@ class RetryScheduled(Event):
         deadline: seconds the policy allows for the whole call, or None.
         heartbeat: True on the first retry of a call and then at most once in ten seconds:
             the events that a quiet log should show.
+        tried: what each of several endpoints (`targets=`) said last, in the order in which they said it; else empty.
     """
 
     delay: float
@@ -54,23 +71,48 @@ class RetryScheduled(Event):
     attempts: int | None
     deadline: float | None
     heartbeat: bool
+    tried: tuple[EndpointFailure, ...] = ()
+
+
+class FailedOver(Event):
+    """One of several endpoints (`targets=`) failed, and the same attempt goes on with the next one at once.
+
+    `target` is the one that failed.
+
+    Attributes:
+        next_target: the endpoint that is tried now.
+        kind: what the error says of the one that failed, as in `RetryScheduled`.
+        error_type: qualified name of the error's class.
+        error_text: the refusal's own text, scrubbed, at most 200 characters.
+        heartbeat: True at most once in ten seconds for each decorated function: what a quiet log should show.
+    """
+
+    next_target: Endpoint
+    kind: str | None
+    error_type: str
+    error_text: str
+    heartbeat: bool
 
 
 class CallRecovered(Event):
-    """A call succeeded after at least one failed attempt; `attempt` is the one that succeeded."""
+    """A call succeeded after it had failed or waited; `attempt` and `target` are the ones that succeeded.
+
+    With several endpoints (`targets=`) that is attempt 1 where the first endpoint failed and the next one served.
+    """
 
 
 class CallParked(Event):
     """A call waits on an open circuit, without an attempt of its own; `attempt` is the last one it made, or 0.
 
     Attributes:
-        breaker: name of the breaker.
+        breaker: name of the breaker, or of each, where every one of several endpoints is open.
         parked: how many calls wait on it now, this one included.
         kind: what the call's own last error says of the endpoint, as in `RetryScheduled`; None if it has none.
         error_type: qualified name of that error's class; that of `CircuitOpenError` if the call has not run.
         error_text: that error's own text, or the last one that the breaker counted; scrubbed, at most 200 characters.
         deadline: seconds the policy allows for the whole call, or None.
         heartbeat: True for the first call that parks in an outage, and then at most once in ten seconds.
+        tried: as in `RetryScheduled`.
     """
 
     breaker: str
@@ -80,6 +122,7 @@ class CallParked(Event):
     error_text: str
     deadline: float | None
     heartbeat: bool
+    tried: tuple[EndpointFailure, ...] = ()
 
 
 class CallRejected(Event):
@@ -131,12 +174,14 @@ class RetriesExhausted(Event):
         error_type: qualified name of the error's class.
         error_text: the refusal's own text, scrubbed, at most 200 characters.
         reason: the limit that ended it, in words: "deadline 60 s", "limit 3 attempts", "cancelled".
+        tried: as in `RetryScheduled`.
     """
 
     kind: str | None
     error_type: str
     error_text: str
     reason: str
+    tried: tuple[EndpointFailure, ...] = ()
 
 
 Observer: TypeAlias = Callable[[Event], None]

@@ -19,7 +19,9 @@ from .events import (
     CallRecovered,
     CallRejected,
     CircuitChanged,
+    EndpointFailure,
     Event,
+    FailedOver,
     Observer,
     RetriesExhausted,
     RetryScheduled,
@@ -125,7 +127,7 @@ def log(logger: logging.Logger, event: Event) -> None:
 
 def _level(event: Event) -> int | None:
     """Return the level of an event, or None where nothing is logged."""
-    if isinstance(event, RetryScheduled):
+    if isinstance(event, (RetryScheduled, FailedOver)):
         return logging.WARNING if event.heartbeat else logging.DEBUG
     if isinstance(event, RetriesExhausted):
         return logging.ERROR
@@ -161,18 +163,21 @@ def _sentence(event: Event) -> str:
             *([] if event.deadline is None else [f"{event.deadline:g} s after the first attempt"]),
         ]
         limit = f", giving up {' or '.join(limits)}" if limits else ""
-        return (
-            f"{event.call}: {what} ({_error(event)}); attempt {event.attempt} failed, "
-            f"trying again in {event.delay:.2g} s{limit}"
-        )
+        what = _said(event.tried) if len(event.tried) > 1 else f"{what} ({_error(event)})"
+        return f"{event.call}: {what}; attempt {event.attempt} failed, trying again in {event.delay:.2g} s{limit}"
+    if isinstance(event, FailedOver):
+        what = _KINDS[event.kind].format(target)
+        return f"{event.call}: {what} ({_error(event)}); going on with {event.next_target} at once"
     if isinstance(event, RetriesExhausted):
-        return f"{event.call}: {gave_up(event)}: {_error(event)}"
+        return f"{event.call}: {gave_up(event)}" + ("" if event.tried else f": {_error(event)}")
     if isinstance(event, CallRecovered):
         where = "" if event.target is None else f" to {event.target}"
         return f"{event.call}: connected{where} at attempt {event.attempt} after {event.elapsed:.2f} s"
     if isinstance(event, CallParked):
         calls = "this call waits" if event.parked == 1 else f"{event.parked} calls wait"
         limit = "" if event.deadline is None else f", this one at most {event.deadline:g} s in all"
+        if len(event.tried) > 1:
+            return f"{event.call}: all circuits are open ({_said(event.tried)}); {calls} for their next probe{limit}"
         return f"{event.call}: circuit {event.breaker} is open ({_error(event)}); {calls} for its next probe{limit}"
     if isinstance(event, CallRejected):
         after = "" if event.retry_after is None else f", retry after {event.retry_after:.2g} s"
@@ -198,8 +203,14 @@ def gave_up(event: RetriesExhausted) -> str:
     """Return how a call gave up, in words, for the log and for the note on the error."""
     attempts = f"{event.attempt} attempt" + ("" if event.attempt == 1 else "s")
     where = "" if event.target is None else f" on {event.target}"
+    if event.tried:
+        where = f": {_said(event.tried)}"
     return f"gave up after {attempts} in {event.elapsed:.1f} s ({event.reason}){where}"
 
 
-def _error(event: RetryScheduled | RetriesExhausted | CallParked) -> str:
+def _said(tried: tuple[EndpointFailure, ...]) -> str:
+    return ", ".join(f"{_KINDS[it.kind].format(it.target)} ({_error(it)})" for it in tried)
+
+
+def _error(event: RetryScheduled | FailedOver | RetriesExhausted | CallParked | EndpointFailure) -> str:
     return f"{event.error_type}: {event.error_text}" if event.error_text else event.error_type

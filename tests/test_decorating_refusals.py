@@ -95,14 +95,6 @@ def test_a_second_argument_is_refused() -> None:
 
 
 @pytest.mark.parametrize("protect", [retry_on_refused, attempts])
-@pytest.mark.parametrize(("setting", "feature"), [("targets", "failover")])
-def test_a_feature_that_is_not_there_yet_is_named(protect: Any, setting: str, feature: str) -> None:
-    """Who read of it learns more than "unexpected keyword"."""
-    with pytest.raises(TypeError, match=rf"{protect.__name__}: .*{feature}.*{setting}="):
-        protect(**{setting: object()})
-
-
-@pytest.mark.parametrize("protect", [retry_on_refused, attempts])
 @pytest.mark.parametrize("setting", ["attempts", "deadline", "retries", "stop", "wait", "max_attempts", "thing"])
 def test_an_unknown_setting_is_refused_and_the_policy_pointed_to(protect: Any, setting: str) -> None:
     """Most of them are fields of a policy."""

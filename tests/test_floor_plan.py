@@ -41,6 +41,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("_circuit",),
     ("_traces",),
     ("_causes",),
+    ("failover",),
     # The ground. Four rooms import nothing of the house; an event names an endpoint, and an endpoint has its error.
     ("events",),
     ("endpoint",),

@@ -195,6 +195,7 @@ def events() -> list[resilient.Event]:
     return [
         resilient.RetryScheduled(**common, **error, delay=0.1, attempts=None, deadline=60.0, heartbeat=True),
         resilient.CallRecovered(**common),
+        resilient.FailedOver(**common, **error, next_target=Endpoint(host="db-b", port=5432), heartbeat=True),
         resilient.RetriesExhausted(**common, **error, reason="deadline 60 s"),
         resilient.CallParked(**common, **error, breaker="db", parked=3, deadline=60.0, heartbeat=True),
         resilient.CallRejected(

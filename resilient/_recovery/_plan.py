@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from .. import logs, signatures
 from .._scrub import scrub
 from ..breaker import CircuitBreaker, CircuitBreakers
 from ..clock import Cancellation
 from ..endpoint import Endpoint
+from ..failover import Targets
 from ..policy import Policy, RetryIf
 from ._engine import Engine, engine_of
+
+HEARTBEAT: Final = 10.0
+"""Seconds between two lines of one call, or of one failover, that a quiet log shows."""
 
 Target: TypeAlias = "str | Endpoint | Callable[..., str | Endpoint]"
 """What a call connects to: a text, an `Endpoint`, or a callable of the call's arguments that gives one."""
@@ -22,6 +26,7 @@ class Plan:
     """What is known of a call before it is made; shared by all calls of one decorated function."""
 
     __slots__ = (
+        "_heard",
         "breaker",
         "breakers",
         "call",
@@ -30,9 +35,12 @@ class Plan:
         "engine",
         "find_target",
         "gives_coroutines",
+        "moves",
         "multiplies",
         "policy",
+        "targets",
         "warned",
+        "ways",
     )
 
     def __init__(
@@ -42,6 +50,7 @@ class Plan:
         target: Target | None,
         cancellation: Cancellation | None,
         breaker: CircuitBreaker | CircuitBreakers | None = None,
+        targets: Targets | None = None,
     ) -> None:
         self.policy: Policy = policy
         self.call: str = scrub(call)
@@ -60,6 +69,14 @@ class Plan:
             self.breakers = breaker
         else:
             self.breaker = breaker
+        self.targets: Targets | None = targets
+        self.ways: tuple[CircuitBreaker, ...] = ()
+        if targets is not None:
+            if self.breakers is None:
+                self.breakers = CircuitBreakers()
+            self.ways = tuple(map(self.breakers.keep, targets.endpoints))
+        self.moves: bool = targets is not None and targets.order_name == "shuffled"  # each call begins anywhere
+        self._heard = float("-inf")
         self.gives_coroutines: bool = False
         self.engine: Engine = engine_of(policy)
         signatures.prepare()
@@ -79,6 +96,18 @@ class Plan:
             self.breaker if self.breakers is None else self.breakers,  # empty ones are false
         )
 
+    def first(self) -> CircuitBreaker:
+        """Return the circuit of the endpoint that a new call tries first."""
+        assert self.targets is not None
+        return self.ways[self.targets.first()]
+
+    def beats(self, now: float) -> bool:
+        """Whether a quiet log should show that a call goes to another endpoint: once in ten seconds."""
+        beats = now - self._heard >= HEARTBEAT
+        if beats:
+            self._heard = now
+        return beats
+
     def ask_for_target(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Endpoint | None:
         """Return the target of a call, or None where the callable that should name it fails: it changes nothing."""
         ask = self.find_target
@@ -92,6 +121,8 @@ class Plan:
 
     def breaker_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CircuitBreaker | None:
         """Return the breaker of a call: the one there is, or that of its endpoint; None: it has none."""
+        if self.ways:
+            return self.first()
         if self.breakers is None:
             return self.breaker
         endpoint = self.ask_for_target(args, kwargs)

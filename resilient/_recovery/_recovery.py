@@ -6,35 +6,39 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any, Final, NoReturn
 
 import tenacity
 
 from .. import clock, events, logs
-from .._circuit import Outcome, Permit
-from .._parking import Waiter
+from .._circuit import Permit
 from .._scrub import describe, scrub, type_name
 from .._traces import is_inside, mark, marks, raise_again, release_frames, set_note
 from ..breaker import CircuitBreaker
 from ..clock import Signal
 from ..endpoint import Endpoint
 from ..errors import CircuitOpenError, PolicyError
-from ..events import CallParked, CallRecovered, RetriesExhausted, RetryScheduled
+from ..events import (
+    CallParked,
+    CallRecovered,
+    EndpointFailure,
+    FailedOver,
+    RetriesExhausted,
+    RetryScheduled,
+)
 from ..refusal import hides_refusal, judge, known_refused, turned_away
 from ..signatures import Kind
+from ._circuits import Circuits
 from ._engine import Failure
-from ._plan import Plan
+from ._plan import HEARTBEAT, Plan
 
 LATE: Final = 0.25
 """Seconds past the deadline up to which an attempt that was scheduled in time may still start."""
 
 HEADROOM: Final = 40
 """Frames that a decision, its log line and the next attempt may take at most beyond what the last attempt took."""
-
-HEARTBEAT: Final = 10.0
-"""Seconds between two retries of one call that a quiet log shows."""
 
 _CIRCUIT_OPEN: Final = f"{CircuitOpenError.__module__}.{CircuitOpenError.__qualname__}"
 
@@ -48,7 +52,8 @@ class Recovery:
     __slots__ = (
         "__weakref__",
         "_attempt_started",
-        "_breaker",
+        "_circuits",
+        "_ended",
         "_ending",
         "_endpoint",
         "_engine",
@@ -58,8 +63,6 @@ class Recovery:
         "_held",
         "_host",
         "_made",
-        "_parked_on",
-        "_permit",
         "_plan",
         "_refused",
         "_rejection",
@@ -68,9 +71,9 @@ class Recovery:
         "_state",
         "_to_ask",
         "_to_begin",
+        "_to_go_on",
         "_to_park",
-        "_waiter",
-        "_waiting",
+        "_tried",
         "over",
     )
 
@@ -96,21 +99,26 @@ class Recovery:
         self._heard: float | None = None
         self._held: BaseException | None = None  # the last error of the call's own
         self._made = 0  # attempts that have ended; one that a circuit turned away is none
-        self._breaker = breaker
-        if plan.breakers is not None and breaker is not None:
-            self._endpoint = breaker.target  # asked already, for the key
-        self._permit = permit
-        self._parked_on: CircuitBreaker | None = None
-        self._waiter: Waiter | None = None
-        self._waiting = False
+        self._circuits: Circuits | None = None
+        self._tried: dict[Endpoint, EndpointFailure] | None = None
+        if breaker is not None:
+            own = plan.ways or (breaker,)
+            self._circuits = Circuits(own, breaker, permit, plan.cancellation, host)
+            if plan.breakers is not None:
+                self._endpoint = breaker.target  # asked already, for the key
+            if plan.ways:
+                self._tried = {}
+                self._circuits.left = [it for it in self._round() if it is not breaker]
+        self._host = host
         self._rejection: BaseException | None = None  # what a circuit said last, for a call that has not run
         self._ending: str | None = None
+        self._ended = False  # with the last error of its own, to be raised outside of this one's handler
         self._seen: int | None = None  # epoch of a closed circuit that turned this call away all the same
         self._to_begin = breaker is not None and permit is None
-        self._to_park: CircuitBreaker | None = None
+        self._to_go_on = False
+        self._to_park: tuple[CircuitBreaker, ...] = ()
         self._to_ask: Endpoint | None = None
         self._refused: BaseException | None = None  # what hides a refusal, where the port, asked, refused
-        self._host = host
         self.over: bool = False
 
     @property
@@ -119,9 +127,21 @@ class Recovery:
         return self._state.attempt_number
 
     @property
+    def endpoint(self) -> Endpoint | None:
+        """What the attempt that is being made connects to, where that is known."""
+        return self._endpoint
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The positional arguments of the attempt that is to be made: the call's own, behind an endpoint chosen."""
+        args: tuple[Any, ...] = self._state.args
+        return args if self._tried is None else (self._endpoint, *args)
+
+    @property
     def signal(self) -> Signal | None:
         """What may cut a pause short."""
-        return self._waiter if self._waiting else self._plan.cancellation
+        circuits = self._circuits
+        return circuits.signal if circuits is not None and circuits.waiting else self._plan.cancellation
 
     @property
     def question(self) -> Endpoint | None:
@@ -154,29 +174,36 @@ class Recovery:
         Raises:
             CircuitOpenError: it has not run and may not go, and there is no sense in waiting.
         """
+        if self._ended:
+            self.over = True
+            return None
         if self._to_begin:
             self._to_begin = False
             return self._ask_for_leave()
-        breaker, self._to_park = self._to_park, None
-        if breaker is None:
+        if self._to_go_on:
+            self._to_go_on = False
+            if self._go_on():
+                return None
+            step = self._nowhere_to_go()
+        breakers, self._to_park = self._to_park, ()
+        if not breakers:
             return step
-        answer = self._park(breaker, clock.now())
+        answer = self._park(breakers, clock.now())
         if isinstance(answer, str):
             self._ending, answer = answer, 0.0
         return answer
 
     def _ask_for_leave(self) -> float | None:
-        breaker = self._breaker
-        if breaker is None:
+        circuits = self._circuits
+        assert circuits is not None
+        circuits.begin_round(self._round())
+        if circuits.admit():
+            self._chosen()
             return None
-        self._permit = breaker.try_admit(retries=True)
-        if self._permit is not None:
-            breaker.begin_probe(self._permit, passes=True)
-            return None
-        answer = self._park(breaker, clock.now())
+        answer = self._park(circuits.own, clock.now())
         if not isinstance(answer, str):
             return answer
-        error = breaker.rejection()
+        error = self._open_error()
         if clock.patience:
             self._frame = sys._getframe(1)
             self._give_up(error, answer)
@@ -187,14 +214,48 @@ class Recovery:
         finally:
             del error  # its traceback holds this frame
 
+    def _go_on(self) -> bool:
+        """Go to the next endpoint of this round, outside the `except`; False: its circuit has changed its mind."""
+        circuits, error, before = self._circuits, self._held or self._rejection, self._endpoint
+        assert circuits is not None
+        assert error is not None
+        if not circuits.admit():
+            return False
+        self._chosen()
+        self._attempt_started = clock.now()
+        if self._plan.policy.observers or events.taps:
+            self._tell_failed_over(error, before)
+        return True
+
+    def _nowhere_to_go(self) -> float | None:
+        """Decide what follows a round that has ended without a further attempt."""
+        error = self._held
+        if error is None:  # every endpoint was turned away by a circuit of the function's own
+            return 0.0
+        assert isinstance(error, Exception)
+        self._frame = sys._getframe(1)
+        try:
+            delay = self._end_round(error, clock.now())
+        except Exception as problem:  # noqa: BLE001  # nothing may replace the client's error
+            logs.complain(f"policy {self._policy_name()}", type_name(error), problem)
+            self._give_up(error, f"the policy failed with {type_name(problem)}")
+            delay = None
+        finally:
+            self._state.outcome = self._frame = None
+        self.over = delay is None
+        return delay
+
+    def _chosen(self) -> None:
+        if self._tried is not None and self._circuits is not None and self._circuits.breaker is not None:
+            self._endpoint = self._circuits.breaker.target
+
     def leave(self) -> None:
         """Give back, at any time, what the call holds: its place in a line, its turn, a permit that is not settled."""
         self.over = True
-        waiter = self._waiter
-        if self._waiting and waiter is not None and self._parked_on is not None:
-            self._parked_on.leave(waiter)
-            self._waiting = False
-        self._settle("neutral", None)
+        if self._circuits is not None:
+            if self._circuits.waiting:
+                self._circuits.leave_lines()
+            self._circuits.settle("neutral", None)
         self._held = self._rejection = self._refused = None
 
     def failed(self, error: Exception, frame: FrameType | None = None) -> float | None:
@@ -216,8 +277,9 @@ class Recovery:
         self._frame = frame
         opened: CircuitOpenError | None = None
         try:
-            if self._permit is not None or self._waiter is not None:
-                self._settle(self._outcome_of(error), error)
+            circuits = self._circuits
+            if circuits is not None:
+                circuits.settle(circuits.outcome_of(error), error)
             opened = turned_away(error)
             if opened is None:
                 self._made = self._state.attempt_number
@@ -278,15 +340,20 @@ class Recovery:
 
     def succeeded(self) -> None:
         """Tell that an attempt after the first one succeeded."""
-        self._settle("success", None)
+        circuits, plan = self._circuits, self._plan
+        if circuits is not None:
+            circuits.settle("success", None)
+            if plan.targets is not None and self._endpoint is not None:
+                plan.targets.worked(self._endpoint)
         self.over = True
         self._held = self._rejection = self._refused = None
-        if (self._made or self._waiter is not None) and (self._plan.policy.observers or events.taps):
+        told = self._made or (circuits is not None and circuits.has_waited)
+        if told and (plan.policy.observers or events.taps):
             logs.tell(
-                self._plan.policy.observers,
+                plan.policy.observers,
                 CallRecovered(
-                    call=self._plan.call,
-                    policy=self._plan.policy.name,
+                    call=plan.call,
+                    policy=plan.policy.name,
                     target=self._endpoint,
                     attempt=self.attempt,
                     elapsed=clock.now() - self._started,
@@ -308,12 +375,10 @@ class Recovery:
     def _decide(self, error: Exception) -> float | None:
         if not clock.patience:
             return None
-        plan, state = self._plan, self._state
-        policy = plan.policy
-        now = clock.now()
+        plan, state, now = self._plan, self._state, clock.now()
         state.outcome_timestamp = now
         state.outcome = Failure(state.attempt_number, error)
-        verdict = policy.retry(state)
+        verdict = plan.policy.retry(state)
         if not verdict:
             return None
         if verdict is not True and inspect.isawaitable(verdict):
@@ -326,6 +391,26 @@ class Recovery:
         if plan.cancellation is not None and plan.cancellation.cancelled:
             self._give_up(error, "cancelled")
             return None
+        if self._tried is not None:
+            self._remember(error)
+            if self._may_go_on(now):
+                return 0.0
+        return self._end_round(error, now)
+
+    def _may_go_on(self, now: float) -> bool:
+        """Decide whether the next endpoint of this round is tried at once; `enter()` goes there."""
+        circuits, deadline = self._circuits, self._plan.policy.deadline
+        if circuits is None or (deadline is not None and now - self._started > deadline + LATE):
+            return False
+        self._to_go_on = circuits.may_go_on(now)
+        return self._to_go_on
+
+    def _end_round(self, error: Exception, now: float) -> float | None:
+        """Decide what follows a failed attempt: over several endpoints, one at each that would let it go."""
+        plan, state = self._plan, self._state
+        policy = plan.policy
+        state.outcome_timestamp = now
+        state.outcome = Failure(state.attempt_number, error)
         if self._engine is None:
             self._engine = state.retry_object = plan.engine.copy()
             self._engine.begin()
@@ -338,12 +423,13 @@ class Recovery:
             return None
         delay = float(step)
         elapsed = now - self._started
-        if self._breaker is not None and self._breaker.blocks():
-            reason = self._without_hope(self._breaker, now)
+        circuits = self._circuits
+        if circuits is not None and circuits.block():
+            reason = self._without_hope(circuits.own, now)
             if reason is not None:
                 self._give_up(error, reason)
                 return None
-            self._to_park = self._breaker
+            self._to_park = circuits.own
             return 0.0
         if policy.deadline is not None and delay >= policy.deadline - elapsed:
             self._final = True  # this delay ends at the deadline: one last attempt
@@ -359,17 +445,18 @@ class Recovery:
         reason = self._ending or self._ended_while_waiting(now)
         if reason is not None:
             return reason
-        if self._waiting:
+        circuits = self._circuits
+        if circuits is not None and circuits.waiting:
             answer = self._ask(now)
             if answer is not None:
                 return answer
         if self._stopped(now):
             return f"stop strategy {logs.name_of(self._plan.policy.stop)}"
-        if self._breaker is not None and self._permit is None:
-            self._permit = self._breaker.try_admit(retries=True)
-            if self._permit is None:
-                return self._park(self._breaker, now)
-            self._breaker.begin_probe(self._permit, passes=True)
+        if circuits is not None and circuits.own:
+            circuits.begin_round(self._round())
+            if not circuits.admit():
+                return self._park(circuits.own, now)
+            self._chosen()
         self._state.attempt_number = self._made + 1
         self._attempt_started = now
         return None
@@ -400,18 +487,6 @@ class Recovery:
 
     # The circuit.
 
-    def _outcome_of(self, error: Exception) -> Outcome:
-        breaker = self._breaker or self._parked_on
-        return "neutral" if breaker is None else breaker.outcome_of(error)
-
-    def _settle(self, outcome: Outcome, error: BaseException | None) -> None:
-        waiter, permit = self._waiter, self._permit
-        if waiter is not None and waiter.batch and self._parked_on is not None:
-            self._parked_on.settled(waiter, outcome)
-        if permit is not None and self._breaker is not None:
-            self._breaker.vote(permit, outcome, error)
-            self._permit = None
-
     def _meet_open_circuit(self, error: Exception, opened: CircuitOpenError) -> float | None:
         """Decide what follows a circuit's turning away of the function, or of something that it called."""
         breaker = getattr(opened, "_source", None)
@@ -420,15 +495,25 @@ class Recovery:
         if not self._plan.multiplies and (inside := self._gave_up_inside(error)) is not None:
             self._say_no_effect(inside)
             return None
+        now = clock.now()
+        if self._tried is not None:
+            self._remember(error)
+            if self._may_go_on(now):
+                return 0.0
+            if self._held is not None and self._made == self._state.attempt_number:  # others failed in this round
+                assert isinstance(self._held, Exception)
+                delay = self._end_round(self._held, now)
+                self._ended = delay is None
+                return delay or 0.0
         if breaker.state == "closed" and not breaker.blocks():
             # It has closed meanwhile. But if it is still as it was the last time, the error is an old one, kept.
             if self._seen == breaker.epoch:
                 return None
             self._seen = breaker.epoch
             return 0.0
-        reason = self._without_hope(breaker, clock.now())
+        reason = self._without_hope((breaker,), now)
         if reason is None:
-            self._to_park = breaker
+            self._to_park = (breaker,)
         elif self._held is None:
             self._give_up(error, reason)
             return None
@@ -436,49 +521,51 @@ class Recovery:
             self._ending = reason  # it has an error of its own, which is raised outside this handler
         return 0.0
 
-    def _park(self, breaker: CircuitBreaker, now: float) -> float | str:
-        """Wait for a circuit: return for how many seconds at most, or the reason why not."""
+    def _park(self, breakers: tuple[CircuitBreaker, ...], now: float) -> float | str:
+        """Wait for circuits: return for how many seconds at most, or the reason why not."""
         plan = self._plan
         if not clock.patience:
             return "no retries"
         if plan.cancellation is not None and plan.cancellation.cancelled:
             return "cancelled"
-        reason = self._without_hope(breaker, now)
+        reason = self._without_hope(breakers, now)
         if reason is not None:
             return reason
-        host = None if self._host is None else self._host()
-        self._waiter, self._parked_on, self._waiting = Waiter(plan.cancellation, host), breaker, True
-        heartbeat = breaker.park(self._waiter)
+        circuits = self._circuits
+        if circuits is None:
+            circuits = self._circuits = Circuits((), None, None, plan.cancellation, self._host)
+        heartbeat = circuits.park(breakers)
         if heartbeat is None:
-            return f"circuit {breaker.name} is being changed by the code that was interrupted for this call"
+            return f"circuit {_names(breakers)} is being changed by the code that was interrupted for this call"
         if plan.policy.observers or events.taps:
-            self._tell_parked(breaker, now, heartbeat)
+            self._tell_parked(breakers, now, heartbeat)
         answer = self._ask(clock.now())
         return 0.0 if answer is None else answer
 
     def _ask(self, now: float) -> float | str | None:
         """Return seconds to stay parked, the reason for giving up, or None: its time has come."""
-        breaker, waiter = self._parked_on, self._waiter
-        assert breaker is not None
-        assert waiter is not None
-        seconds = breaker.ask(waiter)
+        circuits, deadline = self._circuits, self._plan.policy.deadline
+        assert circuits is not None
+        seconds = circuits.ask()
         if seconds is None:
-            self._waiting = False
             return None
-        answer: float | str = seconds
-        deadline = self._plan.policy.deadline
-        reason = self._without_hope(breaker, now)
+        reason = self._without_hope(circuits.lines, now)
         if reason is not None:
-            answer = reason
-        elif deadline is not None:
-            answer = min(seconds, self._started + deadline - now)
-        if isinstance(answer, str):
-            breaker.leave(waiter)
-            self._waiting = False
-        return answer
+            circuits.leave_lines()
+            return reason
+        return seconds if deadline is None else min(seconds, self._started + deadline - now)
 
-    def _without_hope(self, breaker: CircuitBreaker, now: float) -> str | None:
-        """Say why there is no sense in waiting for this circuit, or None."""
+    def _without_hope(self, breakers: Iterable[CircuitBreaker], now: float) -> str | None:
+        """Say why there is no sense in waiting for any of these circuits, or None."""
+        reasons: dict[str, None] = {}
+        for breaker in breakers:
+            reason = self._no_sense_in(breaker, now)
+            if reason is None:
+                return None
+            reasons[reason] = None
+        return "; ".join(reasons)
+
+    def _no_sense_in(self, breaker: CircuitBreaker, now: float) -> str | None:
         if breaker.state == "isolated":
             return f"circuit {breaker.name} is isolated"
         if breaker.makes_probe():
@@ -493,13 +580,13 @@ class Recovery:
         return None
 
     def _open_error(self) -> CircuitOpenError:
-        breaker = self._parked_on or self._breaker
+        breaker = None if self._circuits is None else self._circuits.waited_for()
         assert breaker is not None
         return breaker.rejection()
 
-    def _tell_parked(self, breaker: CircuitBreaker, now: float, heartbeat: bool) -> None:
+    def _tell_parked(self, breakers: tuple[CircuitBreaker, ...], now: float, heartbeat: bool) -> None:
         plan, error = self._plan, self._held
-        kind, text, name = None, breaker.last_error or "", _CIRCUIT_OPEN
+        kind, text, name = None, breakers[0].last_error or "", _CIRCUIT_OPEN
         if error is not None:
             kind, evidence = self._judge(error)
             text, name = describe(evidence), type_name(error)
@@ -508,16 +595,57 @@ class Recovery:
             CallParked(
                 call=plan.call,
                 policy=plan.policy.name,
-                target=self._endpoint or breaker.target,
+                target=self._endpoint or breakers[0].target,
                 attempt=self._made,
                 elapsed=now - self._started,
-                breaker=breaker.name,
-                parked=breaker.parked,
+                breaker=_names(breakers),
+                parked=max(breaker.parked for breaker in breakers),
                 kind=kind,
                 error_type=name,
                 error_text=text,
                 deadline=plan.policy.deadline,
                 heartbeat=heartbeat,
+                tried=self._failures(),
+            ),
+        )
+
+    # Several endpoints.
+
+    def _round(self) -> list[CircuitBreaker]:
+        """Return the circuits of a new round, in the order in which they are to be tried."""
+        plan, circuits = self._plan, self._circuits
+        assert circuits is not None
+        return list(circuits.own) if plan.targets is None else [circuits.own[place] for place in plan.targets.order()]
+
+    def _remember(self, error: Exception) -> None:
+        """Keep what this endpoint said last."""
+        if self._tried is not None and self._endpoint is not None:
+            kind, evidence = self._judge(error)
+            self._tried.pop(self._endpoint, None)  # the one that was tried last stands last
+            self._tried[self._endpoint] = EndpointFailure(
+                target=self._endpoint, kind=kind, error_type=type_name(error), error_text=describe(evidence)
+            )
+
+    def _failures(self) -> tuple[EndpointFailure, ...]:
+        return () if self._tried is None else tuple(self._tried.values())
+
+    def _tell_failed_over(self, error: BaseException, before: Endpoint | None) -> None:
+        plan, now = self._plan, clock.now()
+        kind, evidence = self._judge(error)
+        assert self._endpoint is not None
+        logs.tell(
+            plan.policy.observers,
+            FailedOver(
+                call=plan.call,
+                policy=plan.policy.name,
+                target=before,
+                attempt=self.attempt,
+                elapsed=now - self._started,
+                next_target=self._endpoint,
+                kind=kind,
+                error_type=type_name(error),
+                error_text=describe(evidence),
+                heartbeat=plan.beats(now),
             ),
         )
 
@@ -546,6 +674,7 @@ class Recovery:
             error_type=type_name(error),
             error_text=describe(evidence),
             reason=reason,
+            tried=self._failures(),
         )
         if self._frame is not None:
             mark(error, self._started, plan, self._policy_name(), self._frame)
@@ -573,6 +702,7 @@ class Recovery:
                 attempts=plan.policy.attempts,
                 deadline=plan.policy.deadline,
                 heartbeat=heartbeat,
+                tried=self._failures(),
             ),
         )
 
@@ -600,6 +730,10 @@ class Recovery:
     def _policy_name(self) -> str:
         name = self._plan.policy.name
         return f"of {self._plan.call}" if name is None else f"{scrub(name)} of {self._plan.call}"
+
+
+def _names(breakers: Iterable[CircuitBreaker]) -> str:
+    return ", ".join(breaker.name for breaker in breakers)
 
 
 def _need_headroom(frames: int) -> None:

@@ -125,6 +125,7 @@ class CircuitBreaker(Core):
         self._listens = any(it is not log_events for it in self.observers)
         self.target: Endpoint | None = None
         self.used_at: float = 0.0
+        self.kept: bool = False
         self._last_block: Permit | None = None  # the probe of a `with` block
         _context.prepare()
         self._begin(Circuit())

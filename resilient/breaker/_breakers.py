@@ -109,6 +109,16 @@ class CircuitBreakers:
         with self._lock:
             return self._breakers.get(endpoint) or self._make_locked(endpoint)
 
+    def keep(self, key: str | Endpoint) -> CircuitBreaker:
+        """Return the breaker of an endpoint, as `[key]` does, and drop others before it: somebody holds on to it.
+
+        Raises:
+            TargetError: the key is no target.
+        """
+        breaker = self[key]
+        breaker.kept = True
+        return breaker
+
     def __len__(self) -> int:
         return len(self._breakers)
 
@@ -140,13 +150,13 @@ class CircuitBreakers:
         for endpoint, breaker in self._oldest():
             if breaker.used_at > before:
                 return
-            if not breaker.parked and breaker.state != "isolated":
+            if not breaker.parked and not breaker.kept and breaker.state != "isolated":
                 self._breakers.pop(endpoint, None)
 
     def _drop_one_locked(self) -> None:
         oldest = self._oldest()
         for endpoint, breaker in oldest:
-            if breaker.state == "closed" and not breaker.parked:
+            if breaker.state == "closed" and not breaker.parked and not breaker.kept:
                 self._breakers.pop(endpoint, None)
                 return
         self._breakers.pop(oldest[0][0], None)

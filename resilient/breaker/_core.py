@@ -51,6 +51,7 @@ class Core:
         "_pid",
         "_rules",
         "_telling",
+        "kept",
         "name",
         "observers",
         "sound",
@@ -65,6 +66,9 @@ class Core:
     """The permit of all calls while the circuit is closed and healthy; else None."""
 
     used_at: float
+    kept: bool
+    """Whether somebody holds on to this breaker of an endpoint, who would not find another one made in its place."""
+
     _rules: Rules
 
     def _begin(self, circuit: Circuit) -> None:
@@ -125,6 +129,16 @@ class Core:
     def blocks(self) -> bool:
         """Whether a call that has just failed should park, and not try again by itself."""
         return self._circuit.state != "closed" or len(self._lot) > 0
+
+    def admits(self, now: float) -> bool:
+        """Whether a call would get leave now; to be asked for it takes nothing."""
+        probe_at = _circuit.next_probe(self._circuit)
+        return probe_at is not None and probe_at <= now
+
+    @property
+    def probe_at(self) -> float | None:
+        """When the next probe may go; minus infinity if none is needed, None while the circuit is isolated."""
+        return _circuit.next_probe(self._circuit)
 
     def reachable_before(self, moment: float) -> bool:
         """Whether the circuit may let a probe through before this moment."""
