@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, Final, Literal, NoReturn, TypeAlias, get_args
 
 from .endpoint import Endpoint, read_words, variable
@@ -47,14 +47,15 @@ class Targets:
         ValueError: there is no such order.
     """
 
-    __slots__ = ("current_place", "endpoints", "order_name")
+    __slots__ = ("current_place", "endpoints", "order", "preference")
 
     def __init__(self, *texts: str | Endpoint, order: Order = "sticky") -> None:
         if order not in _ORDERS:
             raise ValueError(f"order must be one of {', '.join(map(repr, _ORDERS))}, not {order!r}")
-        self.order_name: Order = order
+        self.order: Order = order
         self.endpoints: tuple[Endpoint, ...] = _checked([it for text in texts for it in read_several(text)])
         self.current_place: int = 0
+        self.preference: tuple[int] | None = None  # where calls were told to begin; another object each time
 
     @classmethod
     def of(cls, given: object, order: Order | None = None) -> Targets:
@@ -85,39 +86,52 @@ class Targets:
             TargetError: it is none of these endpoints, or cannot be read.
             ValueError: the order is not "sticky", so that nothing would change.
         """
-        if self.order_name != "sticky":
-            raise ValueError(f'the order is "{self.order_name}", and only "sticky" calls begin where they are told to')
+        if self.order != "sticky":
+            raise ValueError(f'the order is "{self.order}", and only "sticky" calls begin where they are told to')
         endpoint = Endpoint.parse(target)
         if endpoint not in self.endpoints:
             raise TargetError("the target is none of these Targets; name one of those that they were made with")
-        self.worked(endpoint)
+        self.preference = preference = (self.endpoints.index(endpoint),)
+        (self.current_place,) = preference
 
     def first(self) -> int:
         """Return the place of the endpoint that a call tries first."""
-        return random.randrange(len(self.endpoints)) if self.order_name == "shuffled" else self.current_place
+        return random.randrange(len(self.endpoints)) if self.order == "shuffled" else self.current_place
 
-    def order(self) -> list[int]:
+    def places(self) -> list[int]:
         """Return the places of all endpoints, in the order in which a round tries them."""
         places = list(range(len(self.endpoints)))
-        if self.order_name == "shuffled":
+        if self.order == "shuffled":
             random.shuffle(places)
         elif self.current_place:
             places.insert(0, places.pop(self.current_place))
         return places
 
-    def worked(self, endpoint: Endpoint) -> None:
-        """Stay with this endpoint, if the order is "sticky"."""
-        if self.order_name == "sticky":
-            self.current_place = self.endpoints.index(endpoint)
+    def worked(self, endpoint: Endpoint, preference: tuple[int] | None, refused: Container[Endpoint]) -> None:
+        """Stay with this endpoint, if the order is "sticky" and nobody has said otherwise.
+
+        Args:
+            endpoint: the one that worked, for a call that had come past the current one.
+            preference: the one that the call found when it began.
+            refused: endpoints that have failed during the call. One that is preferred is not left before it has failed:
+                its circuit turns others away while one call finds out whether it is back.
+        """
+        if self.order != "sticky" or self.preference is not preference:
+            return
+        if preference == (self.current_place,) and self.current not in refused:
+            return
+        self.current_place = self.endpoints.index(endpoint)
+        if self.preference is not None and self.preference is not preference:  # said in this moment, by another thread
+            (self.current_place,) = self.preference
 
     def __repr__(self) -> str:
-        return f"Targets({', '.join(repr(str(it)) for it in self.endpoints)}, order={self.order_name!r})"
+        return f"Targets({', '.join(repr(str(it)) for it in self.endpoints)}, order={self.order!r})"
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.endpoints))
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _again, (self.endpoints, self.order_name)
+        return _again, (self.endpoints, self.order)
 
 
 def _again(endpoints: tuple[Endpoint, ...], order: Order) -> Targets:
@@ -131,61 +145,72 @@ def read_several(text: str | Endpoint) -> list[Endpoint]:
         TargetError: it cannot be read; says why, and repeats nothing but the scheme and a variable's name.
         TypeError: it is not a text at all.
     """
+    return [endpoint for endpoint, _ in split(text)]
+
+
+def split(text: str | Endpoint) -> list[tuple[Endpoint, str]]:
+    """Read a text that names one endpoint or several; return each with a text of its own, its password included.
+
+    Raises:
+        TargetError: it cannot be read; says why, and repeats nothing but the scheme and a variable's name.
+        TypeError: it is not a text at all.
+    """
     if isinstance(text, Endpoint):
-        return [text]
+        return [(text, str(text))]
     if not isinstance(text, str):
         raise TypeError(f"a target must be a str or an Endpoint, not {_type_of(text)}")
     name, value = variable(text)
-    if name is None:
-        return _read(value)
     try:
-        if variable(value)[0] is not None:
+        if name is not None and variable(value)[0] is not None:
             _refuse('names another environment variable; "env:" is followed once')
-        return _read(value)
+        return [(Endpoint.parse(each), each) for each in _split(value)]
     except TargetError as error:
+        if name is None:
+            raise
         problem = str(error)
     raise TargetError(f"environment variable {name}: {problem}") from None
 
 
-def _read(text: str) -> list[Endpoint]:
-    found = re.match(_URL, text)
-    if found is not None:
-        return [endpoint for url in re.split(_NEXT_URL, text) for endpoint in _read_url(url)]
+def _split(text: str) -> list[str]:
+    if re.match(_URL, text) is not None:
+        return [each for url in re.split(_NEXT_URL, text) for each in _split_url(url)]
     if "=" in text:
-        return _read_libpq(text)
-    return [Endpoint.parse(part.strip(" ")) for part in _parts(text)]
+        return _split_words(text)
+    parts = _parts(text)
+    return [part.strip(" ") for part in parts] if len(parts) > 1 else [text]
 
 
-def _read_url(url: str) -> list[Endpoint]:
-    """Read "scheme://user:password@a:1,b:2/path?query": its user and password go no further."""
+def _split_url(url: str) -> list[str]:
+    """Read "scheme://user:password@a:1,b:2/path?query"."""
     found = re.match(_URL, url)
     assert found is not None  # its beginning was looked for
     scheme, authority, tail = found.groups()
-    hosts = _parts(authority.rpartition("@")[2])
+    user, at, named = authority.rpartition("@")
+    hosts = _parts(named)
     path, mark, query = tail.partition("?")
     if len(hosts) > 1:
-        return [Endpoint.parse(f"{scheme}{host}{tail}") for host in hosts]
+        return [f"{scheme}{user}{at}{host}{tail}" for host in hosts]
     fields = [part.partition("=") for part in query.split("&") if part]
     several = {key: _parts(value.replace("%2C", ",").replace("%2c", ",")) for key, _, value in fields if key in _WORDS}
     count = max(map(len, several.values()), default=1)
     if count == 1:
-        return [Endpoint.parse(url)]
+        return [url]
     others = [f"{key}={value}" for key, _, value in fields if key not in _WORDS]
     return [
-        Endpoint.parse(f"{scheme}{hosts[0]}{path}{mark}{'&'.join([*others, *(f'{k}={v}' for k, v in each.items())])}")
+        f"{scheme}{authority}{path}{mark}{'&'.join([*others, *(f'{key}={value}' for key, value in each.items())])}"
         for each in _each(several, count)
     ]
 
 
-def _read_libpq(text: str) -> list[Endpoint]:
+def _split_words(text: str) -> list[str]:
     """Read "host=a,b port=1,2": a port that is given once is that of all hosts (PostgreSQL manual, 32.1.1.3)."""
     words = read_words(text)
     several = {key: _parts(words[key]) for key in _WORDS if words.get(key)}
     count = max(map(len, several.values()), default=1)
     if count == 1:
-        return [Endpoint.parse(text)]
+        return [text]
     return [
-        Endpoint.parse(" ".join(f"{key}='{_quoted(it)}'" for key, it in each.items())) for each in _each(several, count)
+        " ".join(f"{key}='{_quoted(value)}'" for key, value in (words | each).items()) for each in _each(several, count)
     ]
 
 

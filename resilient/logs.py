@@ -121,6 +121,10 @@ def log(logger: logging.Logger, event: Event) -> None:
         return
     extra: dict[str, Any] = {f"resilient_{name}": getattr(event, name) for name in event._fields}
     extra["resilient_target"] = None if event.target is None else str(event.target)
+    if "resilient_tried" in extra:
+        extra["resilient_tried"] = _said(event.tried) if event.tried else None  # type: ignore[attr-defined]
+    if isinstance(event, FailedOver):
+        extra["resilient_next_target"] = str(event.next_target)
     extra["resilient_event"] = type(event).__name__
     logger.log(level, "%s", _sentence(event), extra=extra)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
@@ -13,10 +12,13 @@ from typing import Any, Final
 from . import clock, logs
 from ._scrub import describe
 from .backoff import seconds
+from .breaker import CircuitBreakers
 from .clients import client_of, driver_for
+from .clients._extras import how_to_install
 from .decorators import retry_on_refused
 from .endpoint import Endpoint
 from .errors import NotServingError, PolicyError, WaitTimeoutError
+from .failover import Targets, split
 from .policy import Policy
 from .refusal import kind_of
 
@@ -43,7 +45,9 @@ def wait_for(
 
     Args:
         target: a URL with credentials as the driver reads it, "host:port", "unix:///path", "env:NAME", an `Endpoint`;
-            an engine, client or pool that `guard` knows; or a function that connects, whose result is closed.
+            `Targets`, or a text that names several hosts: then one of them that serves is enough, asked for in the
+            order of `retry_on_refused(targets=...)`; an engine, client or pool that `guard` knows; or a function that
+            connects, whose result is closed.
         timeout: seconds; it replaces the policy's deadline. None: no limit.
         policy: how often to try and who is told; default `Policy.startup()`.
         stable_for: seconds for which it must go on serving before it counts.
@@ -57,12 +61,12 @@ def wait_for(
     """
     wait = _Wait(target, timeout, policy, stable_for)
 
-    def attempt() -> None:
-        wait.hello_sync()
+    def attempt(endpoint: Endpoint | None = None) -> None:
+        wait.hello_sync(endpoint)
         since = clock.now()
         while (left := wait.still_to_be_stable(since)) > 0:
             clock.sleep(left, None, wait)
-            wait.hello_sync()
+            wait.hello_sync(endpoint)
 
     try:
         wait.protect(attempt)()
@@ -92,12 +96,12 @@ async def wait_for_async(
     """
     wait = _Wait(target, timeout, policy, stable_for)
 
-    async def attempt() -> None:
-        await wait.hello_async()
+    async def attempt(endpoint: Endpoint | None = None) -> None:
+        await wait.hello_async(endpoint)
         since = clock.now()
         while (left := wait.still_to_be_stable(since)) > 0:
             await clock.sleep_async(left, None, wait)
-            await wait.hello_async()
+            await wait.hello_async(endpoint)
 
     try:
         await wait.protect(attempt)()
@@ -120,33 +124,41 @@ class _Wait:
         if self.stable_for < 0:
             raise PolicyError(f"stable_for must be 0 seconds or more, not {stable_for!r}")
         self.endpoint: Endpoint | None = None
-        self.hello: Callable[[float], Any]
+        self.targets: Targets | None = None  # where one of several is enough
+        self.hellos: dict[Endpoint | None, Callable[[float], Any]] = {}
         self.name: str
         self._ask(target)
         self.over: bool = False  # as a caller of `clock.sleep`
         self.started = clock.now()
 
     def _ask(self, target: object) -> None:
-        if isinstance(target, (str, Endpoint)):
-            self.endpoint = Endpoint.parse(target)
-            self.name = str(self.endpoint)
-            self.hello = hello_to(_text(target), self.endpoint)
+        if isinstance(target, (str, Endpoint, Targets)):
+            texts = target.endpoints if isinstance(target, Targets) else (target,)
+            several = [its for text in texts for its in split(text)]
+            self.hellos = {endpoint: hello_to(text, endpoint) for endpoint, text in several}
+            if len(several) > 1:
+                self.targets = target if isinstance(target, Targets) else Targets(target)
+                self.name = str(self.targets)
+            else:
+                self.endpoint, _ = several[0]
+                self.hellos[None] = self.hellos[self.endpoint]
+                self.name = str(self.endpoint)
             return
         client = client_of(target)
         self.name = getattr(target, "__qualname__", None) or type(target).__qualname__
         if client is not None and not inspect.isroutine(target) and not isinstance(target, type):
-            self.hello = lambda _: client.ping(target)
+            self.hellos[None] = lambda _: client.ping(target)
         elif callable(target):
-            self.hello = lambda _: target()
+            self.hellos[None] = lambda _: target()
         else:
             raise TypeError(
                 f"wait_for does not know how to ask {type(target).__name__} whether it serves: give it a URL, a "
                 "client, pool or engine that guard() knows, or a function that connects"
             )
 
-    def hello_sync(self) -> None:
+    def hello_sync(self, endpoint: Endpoint | None) -> None:
         """Say hello and leave."""
-        result = self.hello(self.hello_timeout())
+        result = self.hellos[endpoint](self.hello_timeout())
         if inspect.iscoroutine(result):
             result.close()
             raise TypeError(f"{self.name} is asynchronous: use `await wait_for_async(...)`")
@@ -154,9 +166,9 @@ class _Wait:
         if callable(close):
             close()
 
-    async def hello_async(self) -> None:
+    async def hello_async(self, endpoint: Endpoint | None) -> None:
         """Say hello and leave; what blocks does so on a thread."""
-        result = await _on_a_thread(self.hello, self.hello_timeout())
+        result = await _on_a_thread(self.hellos[endpoint], self.hello_timeout())
         if inspect.isawaitable(result):
             result = await result
         for name in ("aclose", "close"):
@@ -167,9 +179,12 @@ class _Wait:
                     await closing
                 return
 
-    def protect(self, attempt: Callable[[], Any]) -> Callable[[], Any]:
+    def protect(self, attempt: Callable[[Endpoint | None], Any]) -> Callable[[], Any]:
+        if self.targets is not None:
+            attempt.__qualname__ = "wait_for"
+            return retry_on_refused(attempt, policy=self.policy, targets=self.targets, breaker=_never_open())
         attempt.__qualname__ = "wait_for" if self.endpoint is not None else f"wait_for {self.name}"
-        return retry_on_refused(attempt, policy=self.policy, target=self.endpoint)
+        return retry_on_refused(functools.partial(attempt, None), policy=self.policy, target=self.endpoint)
 
     def remaining(self) -> float | None:
         deadline = self.policy.deadline
@@ -220,24 +235,32 @@ def _is_worth_waiting(state: Any) -> bool:
     return worth_waiting(state.outcome.exception())
 
 
-def _text(target: str | Endpoint) -> str:
-    """Return the whole text of a target, with what a driver needs and an `Endpoint` does not keep."""
-    text = str(target)
-    return os.environ[text[len("env:") :]] if text.startswith("env:") else text
+def _never_open() -> CircuitBreakers:
+    """Return circuits that leave the pace to the policy: somebody waits, and tries again and again."""
+    return CircuitBreakers(trip_after=1_000_000_000, observers=())
 
 
 def hello_to(text: str, endpoint: Endpoint) -> Callable[[float], Any]:
     """Return what says hello to a text: its driver, or a few bytes by hand, or a connect and no more."""
     driver = driver_for(endpoint.scheme) if "://" in text else None
     if driver is not None:
-        return functools.partial(driver.serves, text)
-    from ._handshakes import HANDSHAKES, shake
+        from ._handshakes._doubts import Doubted
+
+        return Doubted(functools.partial(driver.serves, text), endpoint)
+    from ._handshakes import HANDSHAKES, PATIENCE, shake
 
     if endpoint.scheme not in HANDSHAKES:
-        logs.say(logging.WARNING, "wait_for %s: no driver for it is installed, so a port that accepts counts", endpoint)
+        advice = f" ({how})" if (how := how_to_install(endpoint.scheme)) else ""
+        what = "wait_for %s: no driver for it is installed%s, so a port that accepts counts"
+        logs.say(logging.WARNING, what, endpoint, advice)
+
+    patience: float | None = None
 
     def hello(timeout: float) -> None:
-        answer = shake(endpoint, timeout=timeout)
+        nonlocal patience
+        answer = shake(endpoint, timeout=timeout, patience=patience)
+        if answer.kind == "closed":  # once is enough to know it for a proxy: it has to hold out longer from now on
+            patience = PATIENCE
         if answer.kind != "serves":
             raise NotServingError(f"{endpoint}: {answer.text}", answer.kind)
 

@@ -80,6 +80,40 @@ class Driver:
 
         return block
 
+    def protect_at(self, function: Callable[[Any], Any], **settings: Any) -> Callable[[], Any]:
+        """As `protect`, with `targets=`: the function is given the endpoint of the attempt."""
+        if not self.is_async:
+            if self.form == "function":
+
+                def connect_at(endpoint: Any) -> Any:
+                    return function(endpoint)
+
+                return retry_on_refused(**settings)(connect_at)
+
+            def block_at() -> Any:
+                for attempt in attempts(**settings):
+                    with attempt:
+                        return function(attempt.endpoint)
+                raise AssertionError("the loop ended without an answer")
+
+            return block_at
+
+        async def connect_at_async(endpoint: Any) -> Any:
+            return function(endpoint)
+
+        if self.form == "function":
+            return retry_on_refused(**settings)(connect_at_async)
+        if self.form == "adopted":
+            return retry_on_refused(**settings)(lambda endpoint: connect_at_async(endpoint))
+
+        async def block_at_async() -> Any:
+            async for attempt in attempts(**settings):
+                with attempt:
+                    return await connect_at_async(attempt.endpoint)
+            raise AssertionError("the loop ended without an answer")
+
+        return block_at_async
+
     def run(self, main: Callable[[], Any]) -> Any:
         """Run a function of this world without arguments to its end."""
         if self.world == "sync":

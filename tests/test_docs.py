@@ -504,6 +504,12 @@ EVENTS: dict[str, dict[str, Any]] = {
         "deadline": 60.0,
     },
     "CallRecovered": {},
+    "FailedOver": {
+        "next_target": resilient.Endpoint(host="db-b", port=5432),
+        "kind": "refused",
+        "error_type": "E",
+        "error_text": "t",
+    },
     "RetriesExhausted": {"kind": "refused", "error_type": "E", "error_text": "t", "reason": "deadline 60 s"},
     "CallParked": {
         "breaker": "db",
@@ -521,7 +527,7 @@ EVENTS: dict[str, dict[str, Any]] = {
 def _told(told: str) -> dict[str, Any]:
     """The fields that a row of the table of levels tells apart."""
     name, *words = re.findall(r"`([^`]+)`", told)
-    if name in ("RetryScheduled", "CallParked"):
+    if name in ("RetryScheduled", "FailedOver", "CallParked"):
         return {"heartbeat": "without" not in told}
     if name == "CircuitChanged":
         previous, state = next((before, after) for (before, word), after in TRANSITIONS.items() if word == words[0])

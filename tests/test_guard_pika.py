@@ -14,7 +14,7 @@ from guarding import Guarded
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPConnectionError
 
-from resilient import CircuitBreaker, Endpoint, Policy
+from resilient import CircuitBreaker, Endpoint, Policy, Targets
 from resilient.clients import guard
 from resilient.clients.pika import _where, ping, serves
 from resilient.testing import refused_port
@@ -66,6 +66,16 @@ def test_it_waits_for_its_server(rabbitmq: Any) -> None:
     finally:
         timer.join()
         rabbitmq.wait_ready()
+
+
+def test_it_goes_to_the_endpoint_that_serves(rabbitmq: Any) -> None:
+    """Past the one that refuses, and whatever its parameters say."""
+    with refused_port() as refuses:
+        targets = Targets(f"127.0.0.1:{refuses}", f"{rabbitmq.host}:{rabbitmq.port}")
+        connect = guard(pika.BlockingConnection, policy=PATIENT, targets=targets)
+        with connect(pika.ConnectionParameters("192.0.2.1")) as connection:
+            assert connection.is_open
+    assert targets.current.port == rabbitmq.port
 
 
 def test_under_load_no_message_is_doubled(rabbitmq: Any) -> None:

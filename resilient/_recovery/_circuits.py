@@ -47,11 +47,17 @@ class Circuits:
     # Going.
 
     def begin_round(self, order: Iterable[CircuitBreaker]) -> None:
-        """Begin with all endpoints anew. Who was let go by a circuit that closed goes there first."""
+        """Begin with all endpoints anew. Who was let go by a circuit that closed probes no other before."""
         self.left = list(order)
         if self._let_go is not None and self._let_go[1].batch and self._let_go[0] in self.left:
-            self.left.remove(self._let_go[0])
-            self.left.insert(0, self._let_go[0])
+            before = self.left[: self.left.index(self._let_go[0])]
+            if all(breaker.state != "closed" for breaker in before):
+                self.left.remove(self._let_go[0])
+                self.left.insert(0, self._let_go[0])
+
+    def came_past(self, place: int) -> bool:
+        """Whether this round has tried this endpoint of the call's own, or has come past it."""
+        return self.own[place] not in self.left
 
     def may_go_on(self, now: float) -> bool:
         """Whether a circuit of this round that was not tried yet would give leave."""

@@ -75,7 +75,7 @@ class Plan:
             if self.breakers is None:
                 self.breakers = CircuitBreakers()
             self.ways = tuple(map(self.breakers.keep, targets.endpoints))
-        self.moves: bool = targets is not None and targets.order_name == "shuffled"  # each call begins anywhere
+        self.moves: bool = targets is not None and targets.order == "shuffled"  # each call begins anywhere
         self._heard = float("-inf")
         self.gives_coroutines: bool = False
         self.engine: Engine = engine_of(policy)

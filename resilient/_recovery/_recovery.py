@@ -64,6 +64,7 @@ class Recovery:
         "_host",
         "_made",
         "_plan",
+        "_preference",
         "_refused",
         "_rejection",
         "_seen",
@@ -101,6 +102,7 @@ class Recovery:
         self._made = 0  # attempts that have ended; one that a circuit turned away is none
         self._circuits: Circuits | None = None
         self._tried: dict[Endpoint, EndpointFailure] | None = None
+        self._preference = None if plan.targets is None else plan.targets.preference
         if breaker is not None:
             own = plan.ways or (breaker,)
             self._circuits = Circuits(own, breaker, permit, plan.cancellation, host)
@@ -343,8 +345,9 @@ class Recovery:
         circuits, plan = self._circuits, self._plan
         if circuits is not None:
             circuits.settle("success", None)
-            if plan.targets is not None and self._endpoint is not None:
-                plan.targets.worked(self._endpoint)
+            targets = plan.targets
+            if targets is not None and self._endpoint is not None and circuits.came_past(targets.current_place):
+                targets.worked(self._endpoint, self._preference, self._tried or ())
         self.over = True
         self._held = self._rejection = self._refused = None
         told = self._made or (circuits is not None and circuits.has_waited)
@@ -615,7 +618,7 @@ class Recovery:
         """Return the circuits of a new round, in the order in which they are to be tried."""
         plan, circuits = self._plan, self._circuits
         assert circuits is not None
-        return list(circuits.own) if plan.targets is None else [circuits.own[place] for place in plan.targets.order()]
+        return list(circuits.own) if plan.targets is None else [circuits.own[place] for place in plan.targets.places()]
 
     def _remember(self, error: Exception) -> None:
         """Keep what this endpoint said last."""

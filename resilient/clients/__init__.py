@@ -11,13 +11,15 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import sys
 from types import ModuleType
 from typing import Any, Final, TypeVar, get_origin
 
 from .._causes import package
-from .._wrapping import refuse_unfit
+from .._wrapping import name_of, refuse_unfit
 from ..breaker import CircuitBreaker, CircuitBreakers
-from ..decorators import check, retry_on_refused
+from ..decorators import Several, check, check_targets, retry_on_refused
+from ..failover import Order
 from ..policy import Policy
 from ._shield import Shield, Target
 
@@ -75,12 +77,20 @@ DRIVERS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 """By scheme: the packages that can connect to such a URL, the best first, and the files here that have `serves`."""
 
 
+REDIRECTED: Final = frozenset(
+    {"aiomysql", "asyncmy", "asyncpg", "mysqldb", "pika", "psycopg", "psycopg2", "pymemcache", "pymysql", "sqlalchemy"}
+)
+"""The files whose clients take a host and a port, and can be made to go to one of `targets=`."""
+
+
 def guard(
     thing: T,
     *,
     policy: Policy | None = None,
     breaker: CircuitBreaker | CircuitBreakers | None = None,
     target: Target | None = None,
+    targets: Several | None = None,
+    order: Order | None = None,
 ) -> T:
     """Make the connects of a client resilient: refused ones are tried again as the policy says.
 
@@ -94,15 +104,26 @@ def guard(
         breaker: while its circuit is open no connect is made; a call that has to give up raises the client's own
             exception, from `CircuitOpenError`.
         target: what is connected to, as for `retry_on_refused`; default: what the client's own settings say.
+        targets, order: several endpoints that serve the same, as for `retry_on_refused`: each connect goes to one of
+            them, whatever host and port the client's own settings say. For clients that take a host and a port: the
+            drivers of PostgreSQL and MySQL, SQLAlchemy, pymemcache and pika. A function of no
+            known library is given an `Endpoint` first.
 
     Raises:
-        TypeError: it is not a thing that connects, or a setting has the wrong type.
+        TypeError: it is not a thing that connects, a setting has the wrong type, or it cannot go to `targets`.
         TargetError: `target` cannot be read.
     """
     policy = Policy() if policy is None else policy
     check("guard", policy, target, breaker, None, finds_target=True)
-    shield = Shield(policy, breaker, target)
+    several = check_targets("guard", target, targets, order, breaker)
+    shield = Shield(policy, breaker, target, several)
     client = client_of(thing)
+    if several is not None and client is not None and client.__name__.rpartition(".")[2] not in REDIRECTED:
+        raise TypeError(
+            f"guard cannot make {name_of(thing)} go to one of targets=, because it takes no host and port when it "
+            "connects: give it target=, or write a function that takes the endpoint, and decorate it with "
+            "retry_on_refused(targets=...)"
+        )
     guarded: Any = None if client is None else _guard_inside(thing, client, shield)
     if guarded is not None:
         return guarded  # type: ignore[no-any-return]
@@ -112,7 +133,7 @@ def guard(
             "or engine of a library that the manual's page on guard() lists"
         )
     refuse_unfit("guard", thing, "retried: give guard the function that connects")
-    settings: dict[str, Any] = {"policy": policy, "breaker": breaker, "target": target}
+    settings: dict[str, Any] = {"policy": policy, "breaker": breaker, "target": target, "targets": several}
     decorated: Any = retry_on_refused(thing, **settings)
     return decorated  # type: ignore[no-any-return]
 
@@ -136,9 +157,15 @@ def client_of(thing: object) -> ModuleType | None:
 def driver_for(scheme: str) -> ModuleType | None:
     """Return the file of the first installed driver that connects to URLs of this scheme, or None."""
     for driver, file in DRIVERS.get(scheme, ()):
-        if importlib.util.find_spec(driver) is not None:
+        if _is_installed(driver):
             return importlib.import_module(f"{__name__}.{file}")
     return None
+
+
+def _is_installed(driver: str) -> bool:
+    if driver in sys.modules:  # kombu puts an object without a spec there, and `find_spec` would stumble over it
+        return sys.modules[driver] is not None
+    return importlib.util.find_spec(driver) is not None
 
 
 def _packages(thing: Any) -> list[str]:

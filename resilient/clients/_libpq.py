@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
 from ..endpoint import Endpoint
@@ -48,6 +48,19 @@ def at(host: str, port: str) -> Endpoint:
     if host.startswith("/"):
         return Endpoint(scheme="unix", path=f"{host.rstrip('/')}/.s.PGSQL.{int(port)}")
     return Endpoint(scheme="postgresql", host=host, port=int(port))
+
+
+def redirect(
+    endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a connect that go to this endpoint: by name, they count more than a connection string."""
+    if endpoint.path is not None:
+        folder, _, name = endpoint.path.rpartition("/")
+        return args, {**kwargs, "host": folder or "/", "port": int(name.rpartition(".")[2])}
+    kwargs = {**kwargs, "host": endpoint.host, "port": endpoint.port}
+    if "PGHOSTADDR" in os.environ or any("hostaddr" in str(it) for it in args) or kwargs.get("hostaddr"):
+        kwargs["hostaddr"] = ""  # it would count more than the host
+    return args, kwargs
 
 
 def first(value: object) -> str:

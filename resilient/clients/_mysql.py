@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -30,6 +31,40 @@ def target(host: Any = None, *_: Any, port: Any = None, unix_socket: Any = None,
     if not host and (settings.get("read_default_file") or settings.get("read_default_group")):
         raise TargetError("the target stands in an option file, which only the client reads; give guard() a target")
     return Endpoint(scheme="mysql", host=str(host or "localhost"), port=int(port or 3306))
+
+
+def redirect(
+    endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a connect that go to this endpoint: by place, host is first and port fifth."""
+    kwargs = {key: value for key, value in kwargs.items() if key not in ("host", "port", "unix_socket")}
+    if endpoint.path is not None:
+        kwargs["unix_socket"] = endpoint.path
+    given: dict[int, tuple[str, object]] = {0: ("host", endpoint.host or "localhost"), 4: ("port", endpoint.port or 0)}
+    places = list(args)
+    for place, (name, value) in given.items():
+        if place < len(places):
+            places[place] = value
+        else:
+            kwargs[name] = value
+    return tuple(places), kwargs
+
+
+def redirect_connection(
+    endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Let a connection object, the first argument of its own connect, go to this endpoint."""
+    values = {"host": endpoint.host or "localhost", "port": endpoint.port or 0, "unix_socket": endpoint.path}
+    for name, value in values.items():
+        setattr(args[0], f"_{name}" if hasattr(args[0], f"_{name}") else name, value)
+    return args, kwargs
+
+
+def _redirect_pool(
+    endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args[0].endpoint = endpoint
+    return args, kwargs
 
 
 def refusal(error: Callable[..., Exception]) -> Callable[[str], Exception]:
@@ -70,17 +105,19 @@ def guard_asynchronous(thing: Any, shield: Shield, library: Any, connects: str) 
     pools = import_module(f"{library.__name__}.pool").Pool
     connections = import_module(f"{library.__name__}.connection").Connection
     unavailable = refusal(_error_of(library))
+    if isinstance(thing, pools):
+        return _guard_pool(thing, shield, unavailable)
+    if isinstance(thing, connections):
+        thing.__class__ = _connection_class(connects, type(thing), shield, unavailable)
+        return thing
     for kind, subclass in ((pools, _pool_class), (connections, functools.partial(_connection_class, connects))):
         if isinstance(thing, type) and issubclass(thing, kind):
             return subclass(thing, shield, unavailable)
-        if isinstance(thing, kind):
-            thing.__class__ = subclass(type(thing), shield, unavailable)
-            return thing
     name = name_of(thing).rpartition(".")[2] if callable(thing) else ""
     if name == "connect":
         return _connect(thing, shield, unavailable)
     if name == "create_pool":
-        return _create_pool(thing, shield, _pool_class(pools, shield, unavailable))
+        return _create_pool(thing, pools, functools.partial(_guard_pool, shield=shield, unavailable=unavailable))
     return None
 
 
@@ -97,7 +134,7 @@ def _connect(connect: Any, shield: Shield, unavailable: Any) -> Any:
         return await connect(*args, **kwargs)
 
     _name(dial, connect)
-    protected = shield.protect(dial, target=target, unavailable=unavailable)
+    protected = shield.protect(dial, target=target, unavailable=unavailable, redirect=redirect)
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         manager = connect(*args, **kwargs)  # checks the arguments, and has not begun
@@ -107,7 +144,7 @@ def _connect(connect: Any, shield: Shield, unavailable: Any) -> Any:
     return functools.update_wrapper(guarded, connect)
 
 
-def _create_pool(create_pool: Any, shield: Shield, pools: Any) -> Any:
+def _create_pool(create_pool: Any, pools: Any, protect: Callable[[Any], Any]) -> Any:
     signature = inspect.signature(create_pool)
 
     async def create(*args: Any, **kwargs: Any) -> Any:
@@ -119,9 +156,10 @@ def _create_pool(create_pool: Any, shield: Shield, pools: Any) -> Any:
         others = named.pop("kwargs", {})
         if "loop" in named and named["loop"] is None:
             named["loop"] = asyncio.get_running_loop()
-        pool = pools(**named, **others)
+        pool = protect(pools(**named, **others))
         if named["minsize"] > 0:
-            await pool._fill()
+            async with pool._cond:
+                await getattr(pool, _fill_name(pools))(False)
         return pool
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -133,14 +171,34 @@ def _create_pool(create_pool: Any, shield: Shield, pools: Any) -> Any:
 
 
 def _pool_class(cls: Any, shield: Shield, unavailable: Any) -> Any:
+    return lookalike(unguarded(cls), **{_fill_name(cls): _filling(unguarded(cls), shield, unavailable)})
+
+
+def _guard_pool(pool: Any, shield: Shield, unavailable: Any) -> Any:
+    """Protect a pool in place, without another class: asyncmy 0.2.18 is quick only with pools of exactly its own."""
+    cls = pool.__class__ = unguarded(type(pool))
+    fill, here = _filling(cls, shield, unavailable), weakref.ref(pool)
+
+    def its_fill(override_min: bool = False) -> Any:
+        return fill(here(), override_min)
+
+    setattr(pool, _fill_name(cls), functools.update_wrapper(its_fill, fill))
+    return pool
+
+
+def _fill_name(cls: Any) -> str:
+    return "_fill_free_pool" if hasattr(cls, "_fill_free_pool") else "fill_free_pool"
+
+
+def _filling(cls: Any, shield: Shield, unavailable: Any) -> Any:
     """Protect the filling of a pool, which is locked then, but must not be between two attempts."""
-    cls = unguarded(cls)
-    name = "_fill_free_pool" if hasattr(cls, "_fill_free_pool") else "fill_free_pool"
-    original = getattr(cls, name)
+    original = getattr(cls, _fill_name(cls))
 
     async def fill_once(turn: _Turn, override_min: bool) -> None:
         if not turn.held:
             await turn.begin()
+        if turn.endpoint is not None:
+            turn.pool._conn_kwargs = redirect(turn.endpoint, (), turn.pool._conn_kwargs)[1]
         try:
             await original(turn.pool, override_min)
         except Exception:
@@ -149,7 +207,10 @@ def _pool_class(cls: Any, shield: Shield, unavailable: Any) -> Any:
 
     _name(fill_once, original)
     protected = shield.protect(
-        fill_once, target=lambda turn, _: target(**turn.pool._conn_kwargs), unavailable=unavailable
+        fill_once,
+        target=lambda turn, _: target(**turn.pool._conn_kwargs),
+        unavailable=unavailable,
+        redirect=_redirect_pool,
     )
 
     async def fill(self: Any, override_min: bool = False) -> None:
@@ -160,22 +221,19 @@ def _pool_class(cls: Any, shield: Shield, unavailable: Any) -> Any:
             if not turn.held:
                 await turn.begin()
 
-    async def _fill(self: Any) -> None:
-        async with self._cond:
-            await fill(self)
-
     _name(fill, original)
-    return lookalike(cls, **{name: fill, "_fill": _fill})
+    return fill
 
 
 class _Turn:
     """Whether a call holds the lock of its pool: it does when it comes, and must when it goes."""
 
-    __slots__ = ("held", "pool")
+    __slots__ = ("endpoint", "held", "pool")
 
     def __init__(self, pool: Any) -> None:
         self.pool = pool
         self.held = True
+        self.endpoint: Endpoint | None = None  # where its next connection is to go, if its own settings do not say
 
     async def begin(self) -> None:
         """Take the lock, whatever happens meanwhile; a cancellation is raised when it is taken."""
@@ -206,7 +264,7 @@ def _connection_class(connects: str, cls: Any, shield: Shield, unavailable: Any)
         return await original(self)
 
     _name(connect, original)
-    protected = shield.protect(connect, target=of_connection, unavailable=unavailable)
+    protected = shield.protect(connect, target=of_connection, unavailable=unavailable, redirect=redirect_connection)
     return lookalike(cls, **{connects: protected})
 
 

@@ -15,7 +15,7 @@ from . import _libpq
 from ._libpq import SCHEMES
 from ._shield import Shield
 
-__all__ = ["SCHEMES", "guard", "ping", "serves", "target"]
+__all__ = ["SCHEMES", "guard", "ping", "redirect", "serves", "target"]
 
 
 def guard(thing: Any, shield: Shield) -> Any:
@@ -45,7 +45,7 @@ _TOO_OLD = "guard can protect a pool of asyncpg 0.30 or newer: an older one does
 
 def _protect(connect: Any, shield: Shield) -> Any:
     connect = getattr(connect, "_unguarded", connect)
-    protected: Any = shield.protect(connect, target=target, unavailable=None)
+    protected: Any = shield.protect(connect, target=target, unavailable=None, redirect=redirect)
     if not isinstance(protected, functools.partial):
         protected._unguarded = connect
     return protected
@@ -84,6 +84,15 @@ def target(dsn: str | None = None, *, host: Any = None, port: Any = None, **_: A
     port = port or its_port or words.get("port") or os.environ.get("PGPORT") or 5432
     # Without a host it tries the usual sockets, and at last this one.
     return _libpq.at(_libpq.first(host or "localhost"), _libpq.first(port))
+
+
+def redirect(
+    endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a connect that go to this endpoint: by name, they count more than a DSN."""
+    args, kwargs = _libpq.redirect(endpoint, args, kwargs)
+    kwargs.pop("hostaddr", None)  # which is libpq's
+    return args, kwargs
 
 
 def _split(text: str) -> tuple[str, str]:

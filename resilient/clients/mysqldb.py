@@ -23,7 +23,12 @@ def guard(thing: Any, shield: Shield) -> Any:
 
     if isinstance(thing, type) or not callable(thing) or name_of(thing).rpartition(".")[2].lower() != "connect":
         return None
-    return shield.protect(thing, target=_mysql.target, unavailable=_mysql.refusal(MySQLdb.OperationalError))
+    return shield.protect(
+        thing,
+        target=_mysql.target,
+        unavailable=_mysql.refusal(MySQLdb.OperationalError),
+        redirect=_mysql.redirect,
+    )
 
 
 def ping(thing: Any) -> None:

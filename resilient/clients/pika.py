@@ -54,7 +54,10 @@ def _blocking(cls: Any, shield: Shield) -> Any:
         setattr(connect, name, getattr(original, name))
     connect.__qualname__ = cls.__qualname__
     protected = shield.protect(
-        connect, target=lambda _, configs=None, *__, **___: _where(configs), unavailable=AMQPConnectionError
+        connect,
+        target=lambda _, configs=None, *__, **___: _where(configs),
+        unavailable=AMQPConnectionError,
+        redirect=_redirect,
     )
     return lookalike(cls, _create_connection=protected)
 
@@ -86,8 +89,20 @@ def _where(configs: Any) -> Endpoint:
     return Endpoint(scheme="amqp" if first.ssl_options is None else "amqps", host=first.host, port=first.port)
 
 
+def _redirect(
+    endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    from pika.connection import Parameters
+
+    itself, configs, *others = args
+    first = configs if isinstance(configs, Parameters) else next(iter(configs or (Parameters(),)))
+    return (itself, _changed(first, host=endpoint.host, port=endpoint.port), *others), kwargs
+
+
 def _with_callbacks(cls: Any, shield: Shield) -> Any:
     """pika's own loop, which repeats what failed below AMQP, with a pause that does not grow."""
+    if shield.targets is not None:
+        raise TypeError(f"pika's {cls.__name__} connects in callbacks, and cannot go to one of targets=: leave it out")
     if shield.breaker is not None:
         raise TypeError(
             f"pika's {cls.__name__} connects in callbacks, where a circuit breaker has no place: leave it out"

@@ -11,10 +11,10 @@ from typing import Any
 from .._wrapping import name_of
 from ..endpoint import Endpoint
 from . import _libpq
-from ._libpq import SCHEMES
+from ._libpq import SCHEMES, redirect
 from ._shield import Shield, lookalike, unguarded
 
-__all__ = ["SCHEMES", "guard", "ping", "serves", "subclass", "target"]
+__all__ = ["SCHEMES", "guard", "ping", "redirect", "serves", "subclass", "target"]
 
 
 def guard(thing: Any, shield: Shield) -> Any:
@@ -25,7 +25,7 @@ def guard(thing: Any, shield: Shield) -> Any:
         return subclass(thing, shield) if hasattr(thing, "connect") else None
     if not _connects(thing):
         return None
-    return shield.protect(thing, target=target, unavailable=psycopg.OperationalError)
+    return shield.protect(thing, target=target, unavailable=psycopg.OperationalError, redirect=redirect)
 
 
 def subclass(cls: Any, shield: Shield) -> Any:
@@ -37,6 +37,7 @@ def subclass(cls: Any, shield: Shield) -> Any:
         cls.connect.__func__,
         target=lambda _, *args, **kwargs: target(*args, **kwargs),
         unavailable=psycopg.OperationalError,
+        redirect=redirect,
     )
     return lookalike(cls, connect=classmethod(connect))
 

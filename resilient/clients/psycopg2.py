@@ -10,10 +10,10 @@ from typing import Any
 from .._wrapping import name_of
 from ..endpoint import Endpoint
 from . import _libpq
-from ._libpq import SCHEMES
+from ._libpq import SCHEMES, redirect
 from ._shield import Shield, lookalike, unguarded
 
-__all__ = ["SCHEMES", "guard", "ping", "serves", "target"]
+__all__ = ["SCHEMES", "guard", "ping", "redirect", "serves", "target"]
 
 
 def guard(thing: Any, shield: Shield) -> Any:
@@ -31,7 +31,7 @@ def guard(thing: Any, shield: Shield) -> Any:
         thing.__class__ = _subclass(type(thing), shield)
         return thing
     if callable(thing) and name_of(thing).rpartition(".")[2] == "connect":
-        return shield.protect(thing, target=target, unavailable=psycopg2.OperationalError)
+        return shield.protect(thing, target=target, unavailable=psycopg2.OperationalError, redirect=redirect)
     return None
 
 

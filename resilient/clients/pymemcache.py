@@ -61,7 +61,7 @@ def _classes() -> tuple[Any, Any, Any, Any]:
 
 def _client_class(cls: Any, shield: Shield) -> Any:
     bare = unguarded(cls)
-    connect: Any = shield.protect(bare._connect, target=_where, unavailable=None)
+    connect: Any = shield.protect(bare._connect, target=_where, unavailable=None, redirect=_redirect)
 
     @functools.wraps(bare._connect)
     def _connect(self: Any) -> None:
@@ -73,7 +73,7 @@ def _client_class(cls: Any, shield: Shield) -> Any:
 
 def _guard_client(client: Any, shield: Shield) -> None:
     bare = getattr(type(client)._connect, GUARDED, type(client)._connect)
-    connect: Any = shield.protect(bare, target=_where, unavailable=None)
+    connect: Any = shield.protect(bare, target=_where, unavailable=None, redirect=_redirect)
     client._connect = functools.partial(connect, client)
 
 
@@ -99,6 +99,13 @@ def _guard_retrying(client: Any, shield: Shield) -> None:
     if not set(refused) <= set(known):
         client._do_not_retry_for = (*known, *(cls for cls in refused if cls not in known))
         shield.changed("pymemcache: RetryingClient's own attempts are off for refused connects, and kept for commands")
+
+
+def _redirect(
+    endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args[0].server = endpoint.path if endpoint.path is not None else (endpoint.host, endpoint.port)
+    return args, kwargs
 
 
 def _where(client: Any) -> Endpoint:

@@ -28,7 +28,12 @@ def _subclass(cls: Any, shield: Shield) -> Any:
     from pymysql.err import OperationalError
 
     cls = unguarded(cls)
-    connect = shield.protect(cls.connect, target=_mysql.of_connection, unavailable=_mysql.refusal(OperationalError))
+    connect = shield.protect(
+        cls.connect,
+        target=_mysql.of_connection,
+        unavailable=_mysql.refusal(OperationalError),
+        redirect=_mysql.redirect_connection,
+    )
     return lookalike(cls, connect=connect)
 
 

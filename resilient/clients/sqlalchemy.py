@@ -7,9 +7,11 @@ there before, it is the pool's creator, so that each attempt asks those again, f
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 from collections.abc import Callable, Coroutine, Iterator
+from contextvars import ContextVar
 from typing import Any, Final
 
 from .._wrapping import name_of
@@ -119,11 +121,12 @@ def _protect_engine(engine: Any, shield: Shield) -> None:
         if find is None
         else lambda dialect, _, arguments, settings: find(dialect, arguments, settings, its),
         unavailable=unavailable,
+        redirect=_redirect if dialect.driver in _DRIVERS else None,
     )
 
     # By the names of the event's own arguments, or SQLAlchemy takes it for a listener of an old form.
     def do_connect(dialect: Any, conn_rec: Any, cargs: Any, cparams: Any) -> Any:
-        return protected(dialect, conn_rec, cargs, cparams)
+        return (connect if _PINGS.get() else protected)(dialect, conn_rec, cargs, cparams)
 
     _sign(do_connect)
     event.listen(dialect, "do_connect", do_connect)
@@ -142,7 +145,7 @@ def _protect_creator(pool: Any, shield: Shield, its: Endpoint | None, unavailabl
     protected = shield.protect(connect, target=its, unavailable=unavailable)
 
     def create(connection_record: Any = None) -> Any:
-        return protected(connection_record)
+        return (connect if _PINGS.get() else protected)(connection_record)
 
     create.__wrapped__ = creator  # type: ignore[attr-defined]
     pool._creator = _sign(create)
@@ -202,6 +205,16 @@ def target(dialect: Any, arguments: Any, settings: Any, its: Endpoint | None) ->
     return its
 
 
+def _redirect(
+    endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of the event with those of the driver's connect changed, so that it goes there."""
+    dialect, record, arguments, settings = args
+    file: Any = importlib.import_module(f"{__package__}.{_DRIVERS[dialect.driver]}")
+    arguments, settings = file.redirect(endpoint, tuple(arguments), settings)
+    return (dialect, record, list(arguments), settings), kwargs
+
+
 def _endpoint(url: Any) -> Endpoint | None:
     try:
         return Endpoint.parse(url.set(username=None, password=None).render_as_string(hide_password=False))
@@ -209,20 +222,42 @@ def _endpoint(url: Any) -> Endpoint | None:
         return None
 
 
+_PINGS: Final[ContextVar[bool]] = ContextVar("resilient_pings", default=False)
+"""Whether a ping is under way here. It connects once, or a policy that waits would hold up who asks."""
+
+
+@contextlib.contextmanager
+def _pinging() -> Iterator[None]:
+    before = _PINGS.set(True)
+    try:
+        yield
+    finally:
+        _PINGS.reset(before)
+
+
 def ping(thing: Any) -> Coroutine[Any, Any, None] | None:
     """Ask `SELECT 1` over a connection of an engine or pool, and give it back; a coroutine for an `AsyncEngine`.
 
-    A connection of the pool that turns out to be dead is not the answer: the next one is, a new one at last.
+    A connection of the pool that turns out to be dead is not the answer: the next one is, a new one at last. No policy
+    makes it connect again, and no open circuit keeps it from asking.
     """
     from sqlalchemy.engine import Engine
+    from sqlalchemy.pool import Pool
+
+    if not isinstance(thing, (Engine, Pool)):
+        return _ping_async(thing)
+    with _pinging():
+        _ping_sync(thing)
+    return None
+
+
+def _ping_sync(thing: Any) -> None:
     from sqlalchemy.pool import Pool
 
     if isinstance(thing, Pool):
         connection = thing.connect()
         connection.close()
-        return None
-    if not isinstance(thing, Engine):
-        return _ping_async(thing)
+        return
     from sqlalchemy import select
     from sqlalchemy.exc import DBAPIError
 
@@ -233,26 +268,26 @@ def ping(thing: Any) -> Coroutine[Any, Any, None] | None:
         if not error.connection_invalidated:  # one that is dead takes all of the pool with it
             raise
     else:
-        return None
+        return
     with thing.connect() as opened:
         opened.execute(select(1))
-    return None
 
 
 async def _ping_async(engine: Any) -> None:
     from sqlalchemy import select
     from sqlalchemy.exc import DBAPIError
 
-    try:
+    with _pinging():
+        try:
+            async with engine.connect() as opened:
+                await opened.execute(select(1))
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        else:
+            return
         async with engine.connect() as opened:
             await opened.execute(select(1))
-    except DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-    else:
-        return
-    async with engine.connect() as opened:
-        await opened.execute(select(1))
 
 
 def serves(url: str, timeout: float) -> None:

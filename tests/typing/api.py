@@ -36,6 +36,7 @@ from resilient import (
     Policy,
     RetriesExhausted,
     RetryScheduled,
+    Targets,
     attempts,
     find_refusal,
     is_refused,
@@ -644,3 +645,58 @@ def use_kit() -> Iterator[None]:
 
 
 assert_type(resilient.__version__, str)
+
+
+# Several endpoints: the function takes one first, and its callers do not give it.
+
+
+@retry_on_refused(targets=("db-a:5432", "db-b:5432"))
+def connect_to(endpoint: Endpoint, database: str, *, timeout: float | None = None) -> Connection:
+    return Connection()
+
+
+@retry_on_refused(targets=Targets("db-a:5432", "db-b:5432"), policy=Policy.startup(), breaker=CircuitBreakers())
+async def open_to(endpoint: Endpoint, database: str) -> Connection:
+    return Connection()
+
+
+class Failing:
+    @retry_on_refused(targets="a:1,b:2", order="in_order")
+    def connect(self, endpoint: Endpoint, database: str) -> Connection:
+        return Connection()
+
+    @retry_on_refused(targets="a:1,b:2")
+    async def open(self, endpoint: Endpoint, database: str) -> Connection:
+        return Connection()
+
+    @classmethod
+    @retry_on_refused(targets="a:1,b:2")
+    def make(cls, endpoint: Endpoint, database: str) -> Connection:
+        return Connection()
+
+    @retry_on_refused(targets="a:1,b:2")
+    @staticmethod
+    def probe(endpoint: Endpoint, database: str) -> Connection:
+        return Connection()
+
+
+assert_type(connect_to("app"), Connection)
+assert_type(connect_to(database="app", timeout=1.0), Connection)
+assert_type(Failing().connect("app"), Connection)
+assert_type(Failing.make("app"), Connection)
+assert_type(Failing.probe("app"), Connection)
+assert_type(retry_on_refused(lambda endpoint: Connection(), targets="a:1,b:2")(), Connection)
+connect_to(5432)  # type: ignore[arg-type]
+connect_to(Endpoint.parse("db:5432"), "app")  # type: ignore[call-arg, arg-type]
+Failing().connect(5432)  # type: ignore[arg-type]
+retry_on_refused(targets="a:1,b:2", order="random")  # type: ignore[call-overload]
+retry_on_refused(targets="a:1,b:2", target="a:1")  # type: ignore[call-overload]
+retry_on_refused(targets="a:1,b:2", breaker=CircuitBreaker("db"))  # type: ignore[call-overload]
+
+
+async def use_several() -> None:
+    assert_type(await open_to("app"), Connection)
+    assert_type(await Failing().open("app"), Connection)
+    async for attempt in attempts(targets="a:1,b:2", order="shuffled"):
+        with attempt:
+            assert_type(attempt.endpoint, "Endpoint | None")
