@@ -94,10 +94,6 @@ class Targets:
         self.preference = preference = (self.endpoints.index(endpoint),)
         (self.current_place,) = preference
 
-    def first(self) -> int:
-        """Return the place of the endpoint that a call tries first."""
-        return random.randrange(len(self.endpoints)) if self.order == "shuffled" else self.current_place
-
     def places(self) -> list[int]:
         """Return the places of all endpoints, in the order in which a round tries them."""
         places = list(range(len(self.endpoints)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -35,9 +36,9 @@ class Plan:
         "engine",
         "find_target",
         "gives_coroutines",
-        "moves",
         "multiplies",
         "policy",
+        "starts",
         "targets",
         "warned",
         "ways",
@@ -75,7 +76,10 @@ class Plan:
             if self.breakers is None:
                 self.breakers = CircuitBreakers()
             self.ways = tuple(map(self.breakers.keep, targets.endpoints))
-        self.moves: bool = targets is not None and targets.order == "shuffled"  # each call begins anywhere
+        starts = [(way, (way.target,)) for way in self.ways]
+        self.starts: tuple[tuple[CircuitBreaker, tuple[Endpoint | None, ...]], ...] = tuple(starts)
+        if targets is not None and targets.order == "shuffled":
+            self.starts = _Anywhere(starts)
         self._heard = float("-inf")
         self.gives_coroutines: bool = False
         self.engine: Engine = engine_of(policy)
@@ -99,7 +103,7 @@ class Plan:
     def first(self) -> CircuitBreaker:
         """Return the circuit of the endpoint that a new call tries first."""
         assert self.targets is not None
-        return self.ways[self.targets.first()]
+        return self.starts[self.targets.current_place][0]
 
     def beats(self, now: float) -> bool:
         """Whether a quiet log should show that a call goes to another endpoint: once in ten seconds."""
@@ -127,6 +131,15 @@ class Plan:
             return self.breaker
         endpoint = self.ask_for_target(args, kwargs)
         return None if endpoint is None else self.breakers[endpoint]
+
+
+class _Anywhere(tuple[Any, ...]):
+    """Whichever place is asked for, it gives any: so that the calls that begin at one place need not ask which."""
+
+    __slots__ = ()
+
+    def __getitem__(self, _: Any) -> Any:
+        return super().__getitem__(int(random.random() * len(self)))
 
 
 def _opted_in(strategy: object) -> bool:

@@ -135,7 +135,7 @@ class Recovery:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """The positional arguments of the attempt that is to be made: the call's own, behind an endpoint chosen."""
+        """The positional arguments of the attempt that is to be made: the call's own, behind its endpoint if it has several."""
         args: tuple[Any, ...] = self._state.args
         return args if self._tried is None else (self._endpoint, *args)
 
@@ -218,15 +218,14 @@ class Recovery:
 
     def _go_on(self) -> bool:
         """Go to the next endpoint of this round, outside the `except`; False: its circuit has changed its mind."""
-        circuits, error, before = self._circuits, self._held or self._rejection, self._endpoint
+        circuits, before = self._circuits, self._endpoint
         assert circuits is not None
-        assert error is not None
         if not circuits.admit():
             return False
         self._chosen()
-        self._attempt_started = clock.now()
-        if self._plan.policy.observers or events.taps:
-            self._tell_failed_over(error, before)
+        self._attempt_started = now = clock.now()
+        if self._tried and before in self._tried and (self._plan.policy.observers or events.taps):
+            self._tell_failed_over(self._tried[before], now)
         return True
 
     def _nowhere_to_go(self) -> float | None:
@@ -632,22 +631,21 @@ class Recovery:
     def _failures(self) -> tuple[EndpointFailure, ...]:
         return () if self._tried is None else tuple(self._tried.values())
 
-    def _tell_failed_over(self, error: BaseException, before: Endpoint | None) -> None:
-        plan, now = self._plan, clock.now()
-        kind, evidence = self._judge(error)
+    def _tell_failed_over(self, failure: EndpointFailure, now: float) -> None:
+        plan = self._plan
         assert self._endpoint is not None
         logs.tell(
             plan.policy.observers,
             FailedOver(
                 call=plan.call,
                 policy=plan.policy.name,
-                target=before,
+                target=failure.target,
                 attempt=self.attempt,
                 elapsed=now - self._started,
                 next_target=self._endpoint,
-                kind=kind,
-                error_type=type_name(error),
-                error_text=describe(evidence),
+                kind=failure.kind,
+                error_type=failure.error_type,
+                error_text=failure.error_text,
                 heartbeat=plan.beats(now),
             ),
         )
