@@ -12,35 +12,25 @@ from typing import Any, Final, NoReturn
 
 import tenacity
 
-from .. import clock, events, logs
+from .. import clock, logs
 from .._circuit import Permit
-from .._scrub import describe, scrub, type_name
-from .._traces import is_inside, mark, marks, raise_again, release_frames, set_note
+from .._scrub import scrub, type_name
+from .._traces import is_inside, mark, marks, raise_again, release_frames
 from ..breaker import CircuitBreaker
 from ..clock import Signal
 from ..endpoint import Endpoint
 from ..errors import CircuitOpenError, PolicyError
-from ..events import (
-    CallParked,
-    CallRecovered,
-    EndpointFailure,
-    FailedOver,
-    RetriesExhausted,
-    RetryScheduled,
-)
-from ..refusal import hides_refusal, judge, known_refused, turned_away
-from ..signatures import Kind
+from ..refusal import hides_refusal, known_refused, turned_away
 from ._circuits import Circuits
 from ._engine import Failure
-from ._plan import HEARTBEAT, Plan
+from ._plan import Plan
+from ._telling import Telling
 
 LATE: Final = 0.25
 """Seconds past the deadline up to which an attempt that was scheduled in time may still start."""
 
 HEADROOM: Final = 40
 """Frames that a decision, its log line and the next attempt may take at most beyond what the last attempt took."""
-
-_CIRCUIT_OPEN: Final = f"{CircuitOpenError.__module__}.{CircuitOpenError.__qualname__}"
 
 _latest_end = float("-inf")
 """When a call last gave up, anywhere in the process: most failing attempts need not look for a mark at all."""
@@ -55,26 +45,23 @@ class Recovery:
         "_circuits",
         "_ended",
         "_ending",
-        "_endpoint",
         "_engine",
         "_final",
         "_frame",
-        "_heard",
         "_held",
         "_host",
         "_made",
         "_plan",
         "_preference",
-        "_refused",
         "_rejection",
         "_seen",
         "_started",
         "_state",
+        "_telling",
         "_to_ask",
         "_to_begin",
         "_to_go_on",
         "_to_park",
-        "_tried",
         "over",
     )
 
@@ -94,22 +81,20 @@ class Recovery:
         self._engine: tenacity.Retrying | None = None
         self._state = tenacity.RetryCallState(plan.engine, None, args, kwargs)
         self._state.start_time = started
-        self._endpoint: Endpoint | None = plan.endpoint
+        self._telling = Telling(plan, started)
         self._final = False
         self._frame: FrameType | None = None
-        self._heard: float | None = None
         self._held: BaseException | None = None  # the last error of the call's own
         self._made = 0  # attempts that have ended; one that a circuit turned away is none
         self._circuits: Circuits | None = None
-        self._tried: dict[Endpoint, EndpointFailure] | None = None
         self._preference = None if plan.targets is None else plan.targets.preference
         if breaker is not None:
             own = plan.ways or (breaker,)
             self._circuits = Circuits(own, breaker, permit, plan.cancellation, host)
             if plan.breakers is not None:
-                self._endpoint = breaker.target  # asked already, for the key
+                self._telling.endpoint = breaker.target  # asked already, for the key
             if plan.ways:
-                self._tried = {}
+                self._telling.tried = {}
                 self._circuits.left = [it for it in self._round() if it is not breaker]
         self._host = host
         self._rejection: BaseException | None = None  # what a circuit said last, for a call that has not run
@@ -120,7 +105,6 @@ class Recovery:
         self._to_go_on = False
         self._to_park: tuple[CircuitBreaker, ...] = ()
         self._to_ask: Endpoint | None = None
-        self._refused: BaseException | None = None  # what hides a refusal, where the port, asked, refused
         self.over: bool = False
 
     @property
@@ -131,13 +115,13 @@ class Recovery:
     @property
     def endpoint(self) -> Endpoint | None:
         """What the attempt that is being made connects to, where that is known."""
-        return self._endpoint
+        return self._telling.endpoint
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """The positional arguments of the attempt that is to be made: the call's own, behind its endpoint if it has several."""
+        """The positional arguments of the next attempt: the call's own, behind its endpoint if there are several."""
         args: tuple[Any, ...] = self._state.args
-        return args if self._tried is None else (self._endpoint, *args)
+        return args if self._plan.targets is None else (self._telling.endpoint, *args)
 
     @property
     def signal(self) -> Signal | None:
@@ -158,7 +142,7 @@ class Recovery:
         error, self._to_ask = self._held, None
         assert isinstance(error, Exception)
         if refused:
-            self._refused = error
+            self._telling.refused = error
             with known_refused(error):
                 step = self._failed(error, sys._getframe(1))
         else:
@@ -218,14 +202,13 @@ class Recovery:
 
     def _go_on(self) -> bool:
         """Go to the next endpoint of this round, outside the `except`; False: its circuit has changed its mind."""
-        circuits, before = self._circuits, self._endpoint
+        circuits, before = self._circuits, self._telling.endpoint
         assert circuits is not None
         if not circuits.admit():
             return False
         self._chosen()
         self._attempt_started = now = clock.now()
-        if self._tried and before in self._tried and (self._plan.policy.observers or events.taps):
-            self._tell_failed_over(self._tried[before], now)
+        self._telling.failed_over(before, self.attempt, now)
         return True
 
     def _nowhere_to_go(self) -> float | None:
@@ -247,8 +230,8 @@ class Recovery:
         return delay
 
     def _chosen(self) -> None:
-        if self._tried is not None and self._circuits is not None and self._circuits.breaker is not None:
-            self._endpoint = self._circuits.breaker.target
+        if self._plan.targets is not None and self._circuits is not None and self._circuits.breaker is not None:
+            self._telling.endpoint = self._circuits.breaker.target
 
     def leave(self) -> None:
         """Give back, at any time, what the call holds: its place in a line, its turn, a permit that is not settled."""
@@ -257,7 +240,7 @@ class Recovery:
             if self._circuits.waiting:
                 self._circuits.leave_lines()
             self._circuits.settle("neutral", None)
-        self._held = self._rejection = self._refused = None
+        self._held = self._rejection = self._telling.refused = None
 
     def failed(self, error: Exception, frame: FrameType | None = None) -> float | None:
         """Decide, inside the `except`, what follows this error: seconds to pause, or None: let it fly.
@@ -265,8 +248,8 @@ class Recovery:
         `frame` is where the error would leave the call: the caller's own, if not given.
         """
         _need_headroom(HEADROOM)
-        self._refused = None
-        if (self._endpoint is not None or self._plan.find_target is not None) and hides_refusal(error):
+        self._telling.refused = None
+        if (self._telling.endpoint is not None or self._plan.find_target is not None) and hides_refusal(error):
             # A call that a circuit turned away has dialled nobody, and this error is not the last of its own.
             self._to_ask = self._whom_to_ask() if turned_away(error) is None else None
             if self._to_ask is not None:
@@ -295,7 +278,7 @@ class Recovery:
             self._state.outcome = self._frame = None  # they hold the error, its frames and their sockets
         if delay is None:
             self.over = True
-            self._held = self._rejection = self._refused = None
+            self._held = self._rejection = self._telling.refused = None
         elif opened is None:
             self._held = error
         else:
@@ -332,7 +315,7 @@ class Recovery:
     def reraise(self) -> NoReturn:
         """Raise the last error after a pause that no attempt follows, as it was."""
         error = self._held
-        self._held = self._rejection = self._refused = None
+        self._held = self._rejection = self._telling.refused = None
         assert error is not None
         try:
             raise_again(error)
@@ -341,38 +324,25 @@ class Recovery:
 
     def succeeded(self) -> None:
         """Tell that an attempt after the first one succeeded."""
-        circuits, plan = self._circuits, self._plan
+        circuits, telling, targets = self._circuits, self._telling, self._plan.targets
         if circuits is not None:
             circuits.settle("success", None)
-            targets = plan.targets
-            if targets is not None and self._endpoint is not None and circuits.came_past(targets.current_place):
-                targets.worked(self._endpoint, self._preference, self._tried or ())
+            if targets is not None and telling.endpoint is not None and circuits.came_past(targets.current_place):
+                targets.worked(telling.endpoint, self._preference, telling.tried or ())
         self.over = True
-        self._held = self._rejection = self._refused = None
-        told = self._made or (circuits is not None and circuits.has_waited)
-        if told and (plan.policy.observers or events.taps):
-            logs.tell(
-                plan.policy.observers,
-                CallRecovered(
-                    call=plan.call,
-                    policy=plan.policy.name,
-                    target=self._endpoint,
-                    attempt=self.attempt,
-                    elapsed=clock.now() - self._started,
-                ),
-            )
+        self._held = self._rejection = telling.refused = None
+        if self._made or (circuits is not None and circuits.has_waited):
+            telling.recovered(self.attempt)
 
     def _whom_to_ask(self) -> Endpoint | None:
         """Return the endpoint whose port can tell, or None where nobody would try again for its answer."""
         plan = self._plan
         if not clock.patience or (plan.cancellation is not None and plan.cancellation.cancelled):
             return None
-        if self._endpoint is None:
-            self._endpoint = plan.ask_for_target(self._state.args, self._state.kwargs)
-        return self._endpoint
-
-    def _judge(self, error: BaseException) -> tuple[Kind | None, BaseException]:
-        return ("refused", error) if error is self._refused else judge(error)
+        telling = self._telling
+        if telling.endpoint is None:
+            telling.endpoint = plan.ask_for_target(self._state.args, self._state.kwargs)
+        return telling.endpoint
 
     def _decide(self, error: Exception) -> float | None:
         if not clock.patience:
@@ -388,13 +358,13 @@ class Recovery:
         if not plan.multiplies and (inside := self._gave_up_inside(error)) is not None:
             self._say_no_effect(inside)
             return None
-        if plan.find_target is not None and self._endpoint is None:
-            self._endpoint = plan.ask_for_target(state.args, state.kwargs)
+        if plan.find_target is not None and self._telling.endpoint is None:
+            self._telling.endpoint = plan.ask_for_target(state.args, state.kwargs)
         if plan.cancellation is not None and plan.cancellation.cancelled:
             self._give_up(error, "cancelled")
             return None
-        if self._tried is not None:
-            self._remember(error)
+        if plan.targets is not None:
+            self._telling.remember(error)
             if self._may_go_on(now):
                 return 0.0
         return self._end_round(error, now)
@@ -435,8 +405,8 @@ class Recovery:
             return 0.0
         if policy.deadline is not None and delay >= policy.deadline - elapsed:
             self._final = True  # this delay ends at the deadline: one last attempt
-        if policy.observers or events.taps:
-            self._tell_scheduled(error, now, elapsed, delay)
+        if self._telling.wanted:
+            self._telling.scheduled(error, self.attempt, now, delay)
             spent = clock.now() - now  # by a slow observer: its time is taken from the pause
             if spent > 0:
                 return max(0.0, delay - spent)
@@ -498,8 +468,8 @@ class Recovery:
             self._say_no_effect(inside)
             return None
         now = clock.now()
-        if self._tried is not None:
-            self._remember(error)
+        if self._plan.targets is not None:
+            self._telling.remember(error)
             if self._may_go_on(now):
                 return 0.0
             if self._held is not None and self._made == self._state.attempt_number:  # others failed in this round
@@ -539,8 +509,7 @@ class Recovery:
         heartbeat = circuits.park(breakers)
         if heartbeat is None:
             return f"circuit {_names(breakers)} is being changed by the code that was interrupted for this call"
-        if plan.policy.observers or events.taps:
-            self._tell_parked(breakers, now, heartbeat)
+        self._telling.parked(breakers, self._held, self._made, now, heartbeat)
         answer = self._ask(clock.now())
         return 0.0 if answer is None else answer
 
@@ -586,31 +555,6 @@ class Recovery:
         assert breaker is not None
         return breaker.rejection()
 
-    def _tell_parked(self, breakers: tuple[CircuitBreaker, ...], now: float, heartbeat: bool) -> None:
-        plan, error = self._plan, self._held
-        kind, text, name = None, breakers[0].last_error or "", _CIRCUIT_OPEN
-        if error is not None:
-            kind, evidence = self._judge(error)
-            text, name = describe(evidence), type_name(error)
-        logs.tell(
-            plan.policy.observers,
-            CallParked(
-                call=plan.call,
-                policy=plan.policy.name,
-                target=self._endpoint or breakers[0].target,
-                attempt=self._made,
-                elapsed=now - self._started,
-                breaker=_names(breakers),
-                parked=max(breaker.parked for breaker in breakers),
-                kind=kind,
-                error_type=name,
-                error_text=text,
-                deadline=plan.policy.deadline,
-                heartbeat=heartbeat,
-                tried=self._failures(),
-            ),
-        )
-
     # Several endpoints.
 
     def _round(self) -> list[CircuitBreaker]:
@@ -618,37 +562,6 @@ class Recovery:
         plan, circuits = self._plan, self._circuits
         assert circuits is not None
         return list(circuits.own) if plan.targets is None else [circuits.own[place] for place in plan.targets.places()]
-
-    def _remember(self, error: Exception) -> None:
-        """Keep what this endpoint said last."""
-        if self._tried is not None and self._endpoint is not None:
-            kind, evidence = self._judge(error)
-            self._tried.pop(self._endpoint, None)  # the one that was tried last stands last
-            self._tried[self._endpoint] = EndpointFailure(
-                target=self._endpoint, kind=kind, error_type=type_name(error), error_text=describe(evidence)
-            )
-
-    def _failures(self) -> tuple[EndpointFailure, ...]:
-        return () if self._tried is None else tuple(self._tried.values())
-
-    def _tell_failed_over(self, failure: EndpointFailure, now: float) -> None:
-        plan = self._plan
-        assert self._endpoint is not None
-        logs.tell(
-            plan.policy.observers,
-            FailedOver(
-                call=plan.call,
-                policy=plan.policy.name,
-                target=failure.target,
-                attempt=self.attempt,
-                elapsed=now - self._started,
-                next_target=self._endpoint,
-                kind=failure.kind,
-                error_type=failure.error_type,
-                error_text=failure.error_text,
-                heartbeat=plan.beats(now),
-            ),
-        )
 
     def _limit(self) -> str:
         """Say which limit has just ended the call."""
@@ -664,48 +577,9 @@ class Recovery:
         global _latest_end
         plan, now = self._plan, clock.now()
         _latest_end = now
-        kind, evidence = self._judge(error)
-        event = RetriesExhausted(
-            call=plan.call,
-            policy=plan.policy.name,
-            target=self._endpoint,
-            attempt=self._made,
-            elapsed=now - self._started,
-            kind=kind,
-            error_type=type_name(error),
-            error_text=describe(evidence),
-            reason=reason,
-            tried=self._failures(),
-        )
         if self._frame is not None:
             mark(error, self._started, plan, self._policy_name(), self._frame)
-        set_note(error, f"resilient: {logs.gave_up(event)}")
-        logs.tell(plan.policy.observers, event)
-
-    def _tell_scheduled(self, error: Exception, now: float, elapsed: float, delay: float) -> None:
-        plan = self._plan
-        kind, evidence = self._judge(error)
-        heartbeat = self._heard is None or now - self._heard >= HEARTBEAT
-        if heartbeat:
-            self._heard = now
-        logs.tell(
-            plan.policy.observers,
-            RetryScheduled(
-                call=plan.call,
-                policy=plan.policy.name,
-                target=self._endpoint,
-                attempt=self.attempt,
-                elapsed=elapsed,
-                delay=delay,
-                kind=kind,
-                error_type=type_name(error),
-                error_text=describe(evidence),
-                attempts=plan.policy.attempts,
-                deadline=plan.policy.deadline,
-                heartbeat=heartbeat,
-                tried=self._failures(),
-            ),
-        )
+        self._telling.exhausted(error, self._made, now, reason)
 
     def _gave_up_inside(self, error: BaseException) -> str | None:
         """Return the name of the policy of a decorated call that gave up on this error during this attempt."""
