@@ -13,7 +13,7 @@ import pytest
 from asyncpg.pool import Pool
 from conftest import ready_to_start
 from guarding import Guarded
-from sql_load import Load
+from under_load import Load
 
 from resilient import CircuitBreakers, Endpoint, Policy, is_hopeless, is_refused
 from resilient.cli._servers import PostgresServer

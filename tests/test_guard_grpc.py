@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
@@ -22,12 +23,21 @@ from resilient.testing import LateServer, refused_port
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Says 42; at "/relay" it says what a relay says that met a refusal behind it."""
+    """Says 42; at "/relay" it says what a relay says that met a refusal behind it; at "/late" it takes its time."""
 
     asked = 0
+    is_late = threading.Event()
+    over = threading.Event()
 
     def service(self, details: Any) -> Any:
-        return grpc.unary_unary_rpc_method_handler(self.relay if details.method == "/a/relay" else self.answer)
+        methods = {"/a/relay": self.relay, "/a/late": self.late}
+        return grpc.unary_unary_rpc_method_handler(methods.get(details.method, self.answer))
+
+    def late(self, request: bytes, context: Any) -> bytes:
+        Service.asked += 1
+        Service.is_late.set()
+        Service.over.wait(30)
+        return b"42"
 
     def answer(self, request: bytes, context: Any) -> bytes:
         return b"42"
@@ -148,6 +158,54 @@ def test_what_a_relay_met_behind_it_is_no_refusal(make: Any, server: Server) -> 
             with ready("127.0.0.1", server.port, policy=guarding.PATIENT) as channel:
                 channel.unary_unary("/a/relay")(b"")
     assert not is_refused(raised.value)
+    assert Service.asked == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(
+            ready,
+            marks=pytest.mark.xfail(
+                strict=False,
+                reason="a plain call whose deadline passes on a connection that the server is closing is asked again",
+            ),
+        ),
+        ready_async,
+    ],
+    ids=["plain", "asynchronous"],
+)
+def test_a_call_that_was_sent_and_is_late_is_not_sent_again(make: Any, server: Server) -> None:
+    """The server shuts down and lets it finish, so that the channel has no connection, and the port refuses."""
+    Service.asked = 0
+    Service.is_late.clear()
+    Service.over.clear()
+
+    def shut_down() -> None:
+        Service.is_late.wait(30)
+        server.server.stop(30)
+
+    async def main() -> None:
+        channel = await ready_async("127.0.0.1", server.port, policy=guarding.THREE)
+        try:
+            await channel.unary_unary("/a/late")(b"", timeout=2.0)
+        finally:
+            await channel.close()
+
+    thread = threading.Thread(target=shut_down)
+    thread.start()
+    try:
+        with pytest.raises(grpc.RpcError) as raised:
+            if make is ready_async:
+                asyncio.run(main())
+            else:
+                with ready("127.0.0.1", server.port, policy=guarding.THREE) as channel:
+                    channel.unary_unary("/a/late")(b"", timeout=2.0)
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert not is_refused(raised.value)
+    finally:
+        Service.over.set()
+        thread.join()
     assert Service.asked == 1
 
 

@@ -13,7 +13,7 @@ import guarding
 import pymysql
 import pytest
 from guarding import Guarded
-from sql_load import Load
+from under_load import Load
 
 from resilient import CircuitBreakers, Endpoint, Policy, TargetError, is_hopeless, is_refused
 from resilient.clients import _mysql, guard
@@ -185,15 +185,19 @@ def prepare(server: Any, table: str) -> Any:
     return execute
 
 
-def test_no_command_is_executed_twice_under_a_restart(mariadb: Any) -> None:
+@pytest.mark.parametrize("library", SYNCHRONOUS, ids=lambda library: library.__name__)
+def test_no_command_is_executed_twice_under_a_restart(library: Any, mariadb: Any) -> None:
     """Every answered command was executed once; none failed but those that were on their way."""
     execute, load = prepare(mariadb, "by_threads"), Load(mariadb)
-    connect = guard(pymysql.connect, policy=load.policy)
+    connect = guard(library.connect, policy=load.policy)
 
     def insert(its: str) -> None:
         its_settings = settings("127.0.0.1", mariadb.port)
-        with connect(**its_settings, autocommit=True) as connection, connection.cursor() as cursor:
-            cursor.execute("insert into load_.by_threads values (%s)", (its,))
+        connection = connect(**its_settings, autocommit=True)
+        try:
+            connection.cursor().execute("insert into load_.by_threads values (%s)", (its,))
+        finally:
+            connection.close()
 
     load.run(insert)
     load.check([row[0] for row in execute("select id from load_.by_threads")])

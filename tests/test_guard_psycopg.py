@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from conftest import ready_to_start
 from guarding import Guarded
+from under_load import Load
 
 from resilient import Endpoint, Policy, TargetError, is_hopeless, is_refused
 from resilient.cli._servers import PostgresServer
@@ -98,6 +99,22 @@ def test_it_gives_up_as_the_client_does(guarded: Guarded) -> None:
 
 def test_attempts_on_the_wire_are_those_of_the_policy() -> None:
     assert guarding.connects_on_the_wire("test_guard_psycopg") == {guarded.name: 3 for guarded in GUARDED}
+
+
+def test_no_command_is_executed_twice_under_a_restart(server: PostgresServer) -> None:
+    """A connection for each command: every answered one was executed once, and none failed but those on their way."""
+    load = Load(server)
+    connect = functools.partial(guard(psycopg.connect, policy=load.policy), **settings("127.0.0.1", server.port))
+
+    def insert(its: str) -> None:
+        with connect() as connection:
+            connection.execute("insert into by_psycopg values (%s)", (its,))
+
+    with connect() as connection:
+        connection.execute("create table if not exists by_psycopg (id text)")
+    load.run(insert)
+    with connect() as connection:
+        load.check([row[0] for row in connection.execute("select id from by_psycopg").fetchall()])
 
 
 def test_the_function_that_comes_back_is_one() -> None:

@@ -14,7 +14,7 @@ from conftest import ready_to_start
 from guarding import Guarded
 from psycopg2.extensions import parse_dsn
 from psycopg2.pool import PoolError, SimpleConnectionPool, ThreadedConnectionPool
-from sql_load import Load
+from under_load import Load
 
 from resilient import CircuitBreakers, Endpoint, Policy, is_hopeless, is_refused
 from resilient.cli._servers import PostgresServer

@@ -25,7 +25,7 @@ from psycopg_pool import (
     PoolTimeout,
     TooManyRequests,
 )
-from sql_load import Load
+from under_load import Load
 
 from resilient import Backoff, CircuitBreaker, CircuitBreakers, Policy, is_hopeless, is_refused
 from resilient.cli._servers import PostgresServer

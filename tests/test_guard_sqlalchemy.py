@@ -16,12 +16,12 @@ import pytest
 import sqlalchemy
 from conftest import ready_to_start
 from guarding import Guarded
-from sql_load import Load
 from sqlalchemy import create_engine, engine_from_config, event, text
 from sqlalchemy.dialects import plugins
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, Pool, QueuePool
+from under_load import Load
 
 from resilient import CircuitBreaker, CircuitBreakers, Policy, PolicyError, is_refused
 from resilient.cli._servers import PostgresServer
@@ -231,6 +231,29 @@ def test_no_command_is_executed_twice_under_a_restart(server: PostgresServer) ->
     with engine.connect() as connection:
         load.check(list(connection.scalars(text("select id from by_engine"))))
     engine.dispose()
+
+
+def test_no_command_of_an_asynchronous_engine_is_executed_twice_under_a_restart(server: PostgresServer) -> None:
+    """The same in tasks of one loop, over asyncpg."""
+    load = Load(server)
+
+    async def main() -> list[str]:
+        bare = create_async_engine(url("asyncpg", server.port), pool_pre_ping=True, pool_size=2)
+        engine = guard(bare, policy=load.policy)
+        async with engine.begin() as connection:
+            await connection.execute(text("create table if not exists by_async_engine (id text)"))
+
+        async def insert(its: str) -> None:
+            async with engine.begin() as connection:
+                await connection.execute(text("insert into by_async_engine values (:id)"), {"id": its})
+
+        await load.run_async(insert)
+        async with engine.connect() as connection:
+            stored = list(await connection.scalars(text("select id from by_async_engine")))
+        await engine.dispose()
+        return stored
+
+    load.check(asyncio.run(main()))
 
 
 def test_what_comes_back_is_what_went_in() -> None:
