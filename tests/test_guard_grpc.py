@@ -164,13 +164,7 @@ def test_what_a_relay_met_behind_it_is_no_refusal(make: Any, server: Server) -> 
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(
-            ready,
-            marks=pytest.mark.xfail(
-                strict=False,
-                reason="a plain call whose deadline passes on a connection that the server is closing is asked again",
-            ),
-        ),
+        ready,
         ready_async,
     ],
     ids=["plain", "asynchronous"],

@@ -39,18 +39,13 @@ SIGNATURE: Final = Signature(
             text=r"^failed to connect to all addresses; last error: [A-Z]+: (?:(?:ipv[46]|unix):\S+: )?"
             r"Failed to connect to remote host: (?:connect: )?WORDS(?: \(\d+\))?$",
         ),
-        # Before 1.50; and with `wait_for_ready`, where a deadline is all that is left.
+        # Before 1.50. A deadline that is all that is left, with `wait_for_ready`, is no such sign: a call that was sent
+        # and not answered in time says the same.
         Rule(
             kind="hidden",
             classes=_CALLS,
             codes=frozenset({"UNAVAILABLE"}),
             text=r"^(?:failed to connect to all addresses|Connect Failed)$",
-        ),
-        Rule(
-            kind="hidden",
-            classes=_CALLS,
-            codes=frozenset({"DEADLINE_EXCEEDED"}),
-            text=r"^Deadline [Ee]xceeded$",
         ),
         Rule(kind="hidden", classes=frozenset({"FutureTimeoutError"})),  # of `channel_ready_future`
     ),

@@ -12,7 +12,7 @@ from typing import Any
 
 from fake_servers import Handler, silence
 
-from .entry import NO_IPV6, ONE_ADDRESS, Answer, Book, Place
+from .entry import NO_IPV6, ONE_ADDRESS, ONLY_WORDS, Answer, Book, Place
 
 # gRPC.
 
@@ -42,7 +42,7 @@ def grpc_unary(place: Place) -> None:
         channel.unary_unary(_METHOD, **_CODING)(b"", timeout=place.timeout)
 
 
-@grpc.entry("grpcio unary_unary with wait_for_ready")
+@grpc.entry("grpcio unary_unary with wait_for_ready", **ONLY_WORDS)
 def grpc_waiting(place: Place) -> None:
     with _channel(place) as channel:
         channel.unary_unary(_METHOD, **_CODING)(b"", timeout=place.timeout, wait_for_ready=True)
@@ -108,7 +108,7 @@ async def grpc_aio(place: Place) -> None:
         await channel.unary_unary(_METHOD, **_CODING)(b"", timeout=place.timeout)
 
 
-@grpc.entry("grpcio aio unary_unary with wait_for_ready")
+@grpc.entry("grpcio aio unary_unary with wait_for_ready", **ONLY_WORDS)
 async def grpc_aio_waiting(place: Place) -> None:
     import grpc.aio
 
