@@ -22,14 +22,19 @@ import psycopg_pool
 import pymemcache
 import pymysql
 import pytest
+import redis
+import redis.asyncio
+import redis.sentinel
 import requests
 import sqlalchemy
+import valkey
+import valkey.asyncio
 from conftest import ready_to_start
 from machine_servers import MachineServer, mariadb
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from resilient import Backoff, CircuitBreaker, CircuitBreakers, Policy, Targets, guard, wait_for, wait_for_async
-from resilient.cli._servers import PostgresServer
+from resilient.cli._servers import PostgresServer, ValkeyServer
 from resilient.testing import late_server, refused_port
 
 __all__ = ["mariadb"]
@@ -234,6 +239,53 @@ def test_a_client_of_mariadb_goes_where_it_is_served(
     targets = Targets(f"127.0.0.1:{refused_port}", f"{mariadb.host}:{mariadb.port}")
     assert went_to(connect, targets) == mariadb.port
     assert targets.current.port == mariadb.port
+
+
+# Redis and Valkey.
+
+
+@pytest.fixture(scope="module")
+def valkey_server() -> Iterator[ValkeyServer]:
+    with ready_to_start(ValkeyServer) as server:
+        server.restart()
+        yield server
+
+
+def of_redis(library: Any, targets: Targets) -> int:
+    with guard(library.Redis if library is redis else library.Valkey, policy=QUICK, targets=targets)(NOWHERE, 9) as it:
+        return it.config_get("port")["port"]  # type: ignore[no-any-return]
+
+
+def of_redis_url(library: Any, targets: Targets) -> int:
+    with guard(library.from_url, policy=QUICK, targets=targets)(f"redis://{NOWHERE}:9") as client:
+        return client.config_get("port")["port"]  # type: ignore[no-any-return]
+
+
+async def of_redis_async(library: Any, targets: Targets) -> int:
+    make = library.asyncio.Redis if library is redis else library.asyncio.Valkey
+    async with guard(make(host=NOWHERE, port=9), policy=QUICK, targets=targets) as client:
+        return (await client.config_get("port"))["port"]  # type: ignore[no-any-return]
+
+
+REDIS = (of_redis, of_redis_url, of_redis_async)
+
+
+@pytest.mark.parametrize("library", [redis, valkey], ids=lambda it: it.__name__)
+@pytest.mark.parametrize("connect", REDIS, ids=lambda it: it.__name__)
+def test_a_client_of_redis_goes_where_it_is_served(
+    library: Any, connect: Any, valkey_server: ValkeyServer, refused_port: int
+) -> None:
+    targets = Targets(f"127.0.0.1:{refused_port}", f"{valkey_server.host}:{valkey_server.port}")
+    assert int(went_to(functools.partial(connect, library), targets)) == valkey_server.port
+    assert targets.current.port == valkey_server.port
+
+
+def test_what_goes_to_no_host_of_its_own_is_refused_at_once() -> None:
+    """A unix socket, a master that Sentinel is to name, and a cluster, which knows its nodes."""
+    sentinel = redis.sentinel.Sentinel([("a", 1)])
+    for thing in (redis.Redis(unix_socket_path="/run/x.sock"), sentinel.master_for("db"), redis.RedisCluster):
+        with pytest.raises(TypeError, match=r"cannot tell .* to which of targets="):
+            guard(thing, targets=("a:1", "b:1"))
 
 
 # Others.

@@ -78,7 +78,19 @@ DRIVERS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 
 
 REDIRECTED: Final = frozenset(
-    {"aiomysql", "asyncmy", "asyncpg", "mysqldb", "pika", "psycopg", "psycopg2", "pymemcache", "pymysql", "sqlalchemy"}
+    {
+        "aiomysql",
+        "asyncmy",
+        "asyncpg",
+        "mysqldb",
+        "pika",
+        "psycopg",
+        "psycopg2",
+        "pymemcache",
+        "pymysql",
+        "redis",
+        "sqlalchemy",
+    }
 )
 """The files whose clients take a host and a port, and can be made to go to one of `targets=`."""
 
@@ -106,7 +118,7 @@ def guard(
         target: what is connected to, as for `retry_on_refused`; default: what the client's own settings say.
         targets, order: several endpoints that serve the same, as for `retry_on_refused`: each connect goes to one of
             them, whatever host and port the client's own settings say. For clients that take a host and a port: the
-            drivers of PostgreSQL and MySQL, SQLAlchemy, pymemcache and pika. A function of no
+            drivers of PostgreSQL and MySQL, SQLAlchemy, redis-py, valkey-py, pymemcache and pika. A function of no
             known library is given an `Endpoint` first.
 
     Raises:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..._causes import package
 from ...endpoint import Endpoint
+from ...errors import TargetError
 from .._shield import Shield, lookalike, unguarded
 from ._library import Library
 from ._retries import kept, kept_async
@@ -27,6 +28,22 @@ def _where(connection: Any, *_: Any) -> Endpoint:
         known = manager.sentinels[0].connection_pool.connection_kwargs
         return Endpoint(scheme=scheme, host=known["host"], port=int(known["port"]))
     return Endpoint(scheme=scheme, host=connection.host, port=int(connection.port))
+
+
+def _takes_host(cls: type, library: Library) -> bool:
+    """Whether a class of connections connects to a host and port, and not to a socket or a master yet to be named."""
+    others = (library.connection.UnixDomainSocketConnection, library.sentinel.SentinelManagedConnection)
+    return not issubclass(cls, others)
+
+
+def _redirect(
+    endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Let a connection, the first argument of its own connect, go to this endpoint."""
+    if endpoint.path is not None:
+        raise TargetError("the target is a unix socket, and this client's connections go to a host and port")
+    args[0].host, args[0].port = endpoint.host, endpoint.port
+    return args, kwargs
 
 
 def connection_class(cls: Any, library: Library, shield: Shield) -> Any:
@@ -105,7 +122,8 @@ def _connect(cls: Any, name: str, library: Library, shield: Shield) -> Any:
             self._resilient_dials = False
 
     attempt.__name__, attempt.__qualname__ = name, f"{cls.__qualname__}.{name}"
-    dial: Any = shield.protect(attempt, target=_where, unavailable=library.error)
+    redirect = _redirect if _takes_host(cls, library) else None
+    dial: Any = shield.protect(attempt, target=_where, unavailable=library.error, redirect=redirect)
 
     @functools.wraps(inner)
     def connect(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -143,7 +161,8 @@ def _async_connect(cls: Any, name: str, library: Library, shield: Shield) -> Any
             self._resilient_dials = False
 
     attempt.__name__, attempt.__qualname__ = name, f"{cls.__qualname__}.{name}"
-    dial: Any = shield.protect(attempt, target=_where, unavailable=library.error)
+    redirect = _redirect if _takes_host(cls, library) else None
+    dial: Any = shield.protect(attempt, target=_where, unavailable=library.error, redirect=redirect)
 
     @functools.wraps(inner)
     async def connect(self: Any, *args: Any, **kwargs: Any) -> Any:
