@@ -18,7 +18,7 @@ help:
 	@echo 'make test      the tests; ARGS="…" goes to pytest'
 	@echo 'make check     lint, format, types (mypy, pyright)'
 	@echo 'make test-all  the tests on every CPython 3.10-3.13 found here, with oldest and newest tenacity'
-	@echo 'make bench     the benchmarks; ARGS="outage" for the long one'
+	@echo 'make bench     the benchmarks; ARGS="outage" for a long one'
 	@echo 'make corpus    every client against every case, and the table of clients in the manual; takes long'
 	@echo 'make mutants   do the tests notice a wrong line? ARGS="_circuit" for one module; takes long'
 	@echo 'make docs      the manual, in docs/_build/html'

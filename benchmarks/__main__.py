@@ -9,8 +9,8 @@ import time
 from . import report
 from .report import Row
 
-NAMES = ("success", "failure", "judging", "imports", "leftovers", "circuit")
-LONG = ("outage",)
+NAMES = ("success", "failure", "judging", "imports", "leftovers", "circuit", "failover", "guarded")
+LONG = ("outage", "recovering", "waiting")
 """What takes minutes, and runs only if it is named."""
 
 

@@ -145,6 +145,61 @@ def ratio(base: Timer, subject: Timer, rounds: int) -> Spread:
     return spread(its / bare for bare, its in side_by_side((base, subject), rounds))
 
 
+_TURNS: Final = """
+def take_turns(subjects, turns, shuffle, wall, processor):
+    order = list(enumerate(subjects))
+    times = [([], []) for _ in subjects]
+    for _ in range(turns):
+        shuffle(order)
+        for number, subject in order:
+            busy = processor()
+            started = wall()
+            {call}
+            passed = wall() - started
+            busy = processor() - busy
+            times[number][0].append(passed)
+            times[number][1].append(busy)
+    return times
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Seconds of one call: on the wall, and of this thread's processor."""
+
+    wall: float
+    processor: float
+
+
+def in_turn(
+    subjects: Sequence[Callable[[], Any]], rounds: int, turns: int, *, run: Callable[[Any], Any] | None = None
+) -> list[tuple[Both, ...]]:
+    """Time calls that wait for another process, one of each subject at a time, in random order.
+
+    The medians of so many turns are a round: what is preempted, here or there, is one call among many. The subjects
+    should be as many of one kind as of another, because the interpreter specialises what they share for all of them.
+
+    Args:
+        subjects: functions without arguments, or coroutine functions.
+        rounds: how many.
+        turns: calls of each subject in one round.
+        run: drives a coroutine; None for plain functions.
+    """
+    namespace: dict[str, Any] = {}
+    text = _TURNS.strip().format(call="subject()" if run is None else "await subject()")
+    exec(text if run is None else f"async {text}", namespace)
+    measured: list[tuple[Both, ...]] = []
+    with collector_off():
+        for number in range(rounds + 1):
+            times = namespace["take_turns"](subjects, turns, random.shuffle, time.perf_counter, NOW)
+            if run is not None:
+                times = run(times)
+            gc.collect(0)
+            if number:  # the first fills caches
+                measured.append(tuple(Both(*map(statistics.median, taken)) for taken in times))
+    return measured
+
+
 def drive(coroutine: Any) -> float:
     """Run a coroutine that never suspends, without an event loop; return what it returned."""
     try:

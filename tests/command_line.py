@@ -30,7 +30,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join([str(here.parent), *filter(None, sys.path)]), **variables}
 
 
-def run(*arguments: str, timeout: float = 60, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, timeout: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `resilient …` with its output piped."""
     return subprocess.run(
         [*RESILIENT, *arguments],
@@ -98,7 +98,7 @@ class Terminal:
         """Type."""
         os.write(self._ours, keys)
 
-    def read(self, until: str | None = None, timeout: float = 30) -> str:
+    def read(self, until: str | None = None, timeout: float = 90) -> str:
         """Read until a text was shown, or to the end; returns all there was so far."""
         end = time.monotonic() + timeout
         while (until is None or until not in self.text) and time.monotonic() < end:
@@ -117,7 +117,7 @@ class Terminal:
         """Read to the end, and return the exit status."""
         self.read()
         try:
-            return self.process.wait(10)
+            return self.process.wait(60)
         finally:
             self.close()
 

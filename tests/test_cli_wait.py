@@ -28,12 +28,17 @@ from machine_servers import MachineServer, MariaServer, MosquittoServer, NatsSer
 from test_handshakes_talking import certificate, inside_tls  # noqa: F401
 
 from resilient.cli._servers import LocalServer, PostgresServer, ServerError, ValkeyServer
+from resilient.cli._wait import _lines
 from resilient.cli._wait._books import Row, verdict
 from resilient.cli._wait._options import MOST_TARGETS, read
+from resilient.cli._wait._parser import make_parser
 from resilient.cli._wait._secrets import Mask
 from resilient.testing import LateServer, late_server, refused_port
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="terminals, signals and exec are of POSIX")
+
+LONG = 60.0
+"""Seconds that no test waits for."""
 
 SHOW = "import os, sys; print('ran', os.getpid(), sys.argv[1:])"
 
@@ -63,15 +68,15 @@ def test_a_target_that_serves_is_0() -> None:
     with late_server(after=0) as server:
         done = run("wait", server.target)
     assert (done.returncode, done.stdout) == (0, "")
-    assert f"{server.target} serves" in done.stderr
+    assert f"{server.target} accepts connections" in done.stderr
 
 
 def test_a_late_server_is_waited_for() -> None:
-    with late_server(after=1.5) as server:
-        done = run("wait", server.target)
-    assert done.returncode == 0, done.stderr
-    assert "Connection refused" in done.stderr
-    assert re.search(r"serves, after [12]\.\d s, \d+ connects", done.stderr)
+    with late_server() as server, started("wait", server.target) as process:
+        line_with(process, "Connection refused")
+        server.up()
+        assert re.search(r"accepts connections, after \d+\.\d s, \d+ connects", line_with(process, "accepts"))
+        assert process.wait(LONG) == 0
 
 
 def test_a_passed_deadline_is_124_and_the_command_is_not_run() -> None:
@@ -80,16 +85,17 @@ def test_a_passed_deadline_is_124_and_the_command_is_not_run() -> None:
         done = run("wait", f"127.0.0.1:{port}", "-t", "800ms", "--", sys.executable, "-c", SHOW)
         took = time.monotonic() - began
     assert (done.returncode, done.stdout) == (124, "")
-    assert f"127.0.0.1:{port} did not serve within 0.8 s; last: [Errno 111] Connection refused" in done.stderr
+    last = r"did not serve within \d\.\d s; last: \[Errno 111\] Connection refused"
+    assert re.search(f"127.0.0.1:{port} {last}", done.stderr), done.stderr
     assert "the command is not run" in done.stderr
-    assert 0.8 <= took < 4
+    assert 0.8 <= took < 30, "and not the minute that it takes by default"
 
 
 def test_what_waiting_cannot_help_is_1_at_once() -> None:
     with late_server(says(b"SSH-2.0-x\r\n"), after=0) as server:
-        done = run("wait", f"http://{server.target}", "-t", "20", timeout=15)
+        done = run("wait", f"http://{server.target}", "-t", "5m")
     assert done.returncode == 1
-    assert "waiting cannot help" in done.stderr
+    assert "waiting cannot help: it is not http: SSH answers there: SSH-2.0-x" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -166,7 +172,7 @@ def test_the_command_has_our_pid_our_streams_and_its_own_exit_status() -> None:
     with late_server(after=0) as server:
         command = f"{SHOW}; sys.stdout.write(sys.stdin.read()); print('its own', file=sys.stderr); sys.exit(7)"
         with started("wait", server.target, "-q", "--", sys.executable, "-c", command, "--", "-q") as process:
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=LONG)
     assert process.returncode == 7
     assert out == f"ran {process.pid} ['--', '-q']\n"
     assert err == "its own\n"
@@ -187,7 +193,7 @@ def test_sigterm_reaches_the_command() -> None:
     with late_server(after=0) as server, started("wait", server.target, "--", sys.executable, "-c", command) as process:
         line_with(process, "up")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 42
+        assert process.wait(LONG) == 42
 
 
 def test_the_command_finds_every_signal_as_a_shell_would_leave_it() -> None:
@@ -219,7 +225,7 @@ def test_a_signal_while_waiting_ends_it(number: int, status: int) -> None:
     with refused_port() as port, started("wait", f"127.0.0.1:{port}", "--", sys.executable, "-c", SHOW) as process:
         line_with(process, "trying for")
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=LONG)
     assert (process.returncode, out) == (status, "")
     assert f"stopped by {signal.Signals(number).name}" in err
     assert "Traceback" not in err
@@ -234,7 +240,7 @@ def test_a_signal_at_any_moment_ends_it_or_the_command() -> None:
             with started("wait", server.target, "--", *command) as process:
                 time.sleep(delay)
                 process.send_signal(signal.SIGTERM)
-                ended.add(process.wait(10))
+                ended.add(process.wait(LONG))
     assert ended <= {143, -signal.SIGTERM}
 
 
@@ -253,17 +259,19 @@ def test_a_look_up_that_hangs_holds_up_neither_the_deadline_nor_the_end() -> Non
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=30, check=False)
     assert done.returncode == 124, done.stderr
     assert "gave no answer at all" in done.stderr
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25, "and not the ten minutes that the look-up takes"
 
 
 def test_a_server_that_says_nothing_does_not_hold_up_the_deadline() -> None:
-    with late_server(lambda connection: time.sleep(8), after=0) as server:
+    over = threading.Event()
+    with late_server(lambda connection: over.wait(LONG), after=0) as server:
         urls = [f"{scheme}://u:pw@{server.target}" for scheme in ("postgresql", "mysql", "redis", "nats", "http")]
         began = time.monotonic()
         done = run("wait", *urls, "-t", "1")
         took = time.monotonic() - began
+        over.set()
     assert done.returncode == 124
-    assert took < 7
+    assert took < 40
 
 
 def test_process_1_of_a_container_is_stopped_and_so_is_its_command() -> None:
@@ -278,7 +286,7 @@ def test_process_1_of_a_container_is_stopped_and_so_is_its_command() -> None:
                 line_with(process, seen)
                 children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
                 os.kill(int(children[0]), signal.SIGTERM)
-                assert process.wait(10) == status
+                assert process.wait(LONG) == status
 
 
 def test_ctrl_c_in_a_terminal_is_130() -> None:
@@ -297,37 +305,42 @@ def test_an_ignored_signal_stays_ignored() -> None:
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
             line_with(process, "trying for")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(15) == 124
+            assert process.wait(LONG) == 124
 
 
 # Several targets
 
 
 def test_all_waits_for_every_target() -> None:
-    with late_server(after=0.2) as first, late_server(after=1.0) as second:
-        done = run("wait", first.target, second.target)
-        assert second.connections >= 1
-    assert done.returncode == 0
-    assert all(f"{server.target} serves" in done.stderr for server in (first, second))
+    with late_server() as first, late_server() as second, started("wait", first.target, second.target) as process:
+        first.up()
+        line_with(process, f"{first.target} accepts connections")
+        assert process.poll() is None
+        second.up()
+        line_with(process, f"{second.target} accepts connections")
+        assert process.wait(LONG) == 0
 
 
 def test_any_returns_with_the_first() -> None:
     with late_server(after=0.3) as server, refused_port() as port:
         done = run("wait", f"127.0.0.1:{port}", server.target, "--any")
     assert done.returncode == 0
-    assert f"{server.target} serves" in done.stderr
+    assert f"{server.target} accepts connections" in done.stderr
 
 
 def test_fifty_targets_are_waited_for_side_by_side() -> None:
+    """None of them is up before all have been asked."""
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(late_server(after=1 + number / 50)) for number in range(50)]
-        began = time.monotonic()
-        done = run("wait", *(server.target for server in servers), "-t", "30")
-        took = time.monotonic() - began
-    assert done.returncode == 0, done.stderr[-500:]
-    assert done.stderr.count(" serves, after") == 50
-    assert took < 12
-    assert max(server.connections for server in servers) <= 2
+        servers = [stack.enter_context(late_server()) for _ in range(50)]
+        process = stack.enter_context(started("wait", *(server.target for server in servers)))
+        for _ in servers:
+            line_with(process, "Connection refused")
+        for server in servers:
+            server.up()
+        for _ in servers:
+            line_with(process, " accepts connections, after")
+        assert process.wait(LONG) == 0
+        assert max(server.connections for server in servers) == 1
 
 
 def state(name: str) -> Row:
@@ -383,7 +396,7 @@ def test_a_page_counts_by_its_status_and_its_body(
     path: str, answer: Callable[[socket.socket], None], options: list[str], status: int
 ) -> None:
     with late_server(answer, after=0) as server:
-        done = run("wait", f"http://{server.target}{path}", "-t", "0.7", *options)
+        done = run("wait", f"http://{server.target}{path}", "-t", "0.7" if status == 124 else "40", *options)
     assert done.returncode == status, done.stderr
 
 
@@ -405,8 +418,8 @@ def test_a_page_is_asked_for_by_its_whole_path_and_with_its_account() -> None:
 def test_a_page_inside_tls_counts_where_its_certificate_does(certificate: Path) -> None:  # noqa: F811
     with late_server(inside_tls(certificate, page("200 OK", "fine")), after=0) as server:
         url = f"https://{server.target}/healthz"
-        trusted = run("wait", url, "--body", "fine", "-t", "20", SSL_CERT_FILE=str(certificate))
-        distrusted = run("wait", url, "-t", "20", timeout=15)
+        trusted = run("wait", url, "--body", "fine", "-t", "40", SSL_CERT_FILE=str(certificate))
+        distrusted = run("wait", url, "-t", "5m")
     assert trusted.returncode == 0, trusted.stderr
     assert distrusted.returncode == 1
     assert "certificate" in distrusted.stderr
@@ -424,7 +437,7 @@ def test_a_unix_socket_is_waited_for(tmp_path: Path) -> None:
     thread = threading.Thread(target=serve)
     with listener:
         thread.start()
-        done = run("wait", f"unix://{path}", "-t", "10")
+        done = run("wait", f"unix://{path}", "-t", "40")
         thread.join()
     assert done.returncode == 0, done.stderr
 
@@ -454,21 +467,26 @@ def test_where_an_open_port_has_to_do_it_says_so() -> None:
 
 
 def test_a_port_that_hangs_up_does_not_serve() -> None:
-    """A published port of a container behaves so, while nothing is behind it."""
+    """A published port of a container behaves so, while nothing is behind it. On a loaded machine it may take a while:
+    not to find that out too late, the first look is as patient here as those that follow a hang-up."""
+    program = "from resilient import _handshakes, cli; _handshakes._QUICK = _handshakes.PATIENCE; cli.main()"
     with late_server(lambda connection: None, after=0) as server:
-        assert run("wait", server.target, "-t", "0.6").returncode == 124
+        command = [sys.executable, "-c", program, "wait", server.target, "-t", "0.6"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 124, done.stderr
+    assert "it accepted, and hung up without a word" in done.stderr
 
 
 def test_a_policy_says_how_often() -> None:
     with refused_port() as port:
-        done = run("wait", f"127.0.0.1:{port}", "-t", "1", "--policy", "backoff=100ms..100ms jitter=none", "--json")
+        done = run("wait", f"127.0.0.1:{port}", "-t", "2", "--policy", "backoff=100ms..100ms jitter=none", "--json")
     failed = [event for event in events(done.stderr) if event["event"] == "failed"]
     assert {event["next_in"] for event in failed[:-1]} == {0.1}
 
 
 def test_attempts_of_a_policy_end_it_early() -> None:
     with refused_port() as port:
-        done = run("wait", f"127.0.0.1:{port}", "-t", "30", "--policy", "attempts=3", timeout=15)
+        done = run("wait", f"127.0.0.1:{port}", "-t", "5m", "--policy", "attempts=3")
     assert done.returncode == 124
 
 
@@ -477,6 +495,11 @@ def test_a_deadline_of_a_policy_holds_where_no_timeout_is_given() -> None:
     assert read(["db:1", "--policy", "deadline=5s", "-t", "7"]).policy.deadline == 7
     assert read(["db:1", "-t", "none"]).policy.deadline is None
     assert read(["db:1"]).policy.deadline == 60
+
+
+def test_what_help_calls_the_usual_policy_is_the_usual_policy() -> None:
+    policies = re.findall(r'"(backoff=[^"]*)" \(default: that\)', " ".join(make_parser().format_help().split()))
+    assert [read(["db:1", "--policy", text]).policy.backoff for text in policies] == [read(["db:1"]).policy.backoff]
 
 
 # Real servers
@@ -505,17 +528,16 @@ def made(server: LocalServer) -> Iterator[LocalServer]:
 def test_a_late_server_of_each_kind_is_waited_for(kind: Callable[[], LocalServer]) -> None:
     with made(kind()) as server:
         url = server.url.replace("redis://", "redis://:correct-horse@")
-        timer = threading.Timer(1.2, server.start)
-        timer.start()
-        done = run("wait", url, "-v", "-t", "40")
-        timer.join()
-    assert done.returncode == 0, done.stderr
-    assert " serves, after" in done.stderr
-    assert "correct-horse" not in done.stderr
+        with started("wait", url, "-v", "-t", "2m") as process:
+            told = line_with(process, "; attempt 1, ")
+            server.start()
+            told += line_with(process, " serves, after")
+            assert process.wait(LONG) == 0
+    assert "correct-horse" not in told
 
 
 def test_a_slow_broker_is_waited_for(rabbitmq: MachineServer) -> None:
-    done = run("wait", rabbitmq.url, "-t", "20")
+    done = run("wait", rabbitmq.url, "-t", "60")
     assert done.returncode == 0, done.stderr
 
 
@@ -523,12 +545,33 @@ def test_a_wrong_password_is_not_waited_for() -> None:
     with made(PostgresServer(password="correct-horse")) as server:
         server.start()
         server.wait_ready()
-        began = time.monotonic()
-        done = run("wait", server.url.replace("correct-horse", "battery-staple"), "-t", "30")
+        done = run("wait", server.url.replace("correct-horse", "battery-staple"), "-t", "5m")
     assert done.returncode == 1, done.stderr
     assert "waiting cannot help" in done.stderr
     assert "battery-staple" not in done.stderr
-    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(("scheme", "called"), [("mysql", "mysql"), ("redis", "redis"), ("memcached", "memcached")])
+def test_another_protocol_is_named_though_the_driver_is_there(scheme: str, called: str) -> None:
+    """The driver itself calls it a closed connection, an odd packet or an unknown error."""
+    with made(NatsServer()) as server:
+        server.restart()
+        done = run("wait", f"{scheme}://{server.host}:{server.port}", "-t", "5m")
+    assert done.returncode == 1, done.stderr
+    assert f"waiting cannot help: it is not {called}: NATS answers there" in done.stderr
+
+
+def test_what_only_the_doctor_can_tell_is_told_when_it_gives_up() -> None:
+    """A Valkey says nothing to the first words of AMQP; but whose port it is can be seen."""
+    with made(ValkeyServer()) as server:
+        server.restart()
+        target = f"amqp://{server.host}:{server.port}"
+        done = run("wait", target, "-t", "1")
+    assert done.returncode == 124
+    if sys.platform == "linux":
+        assert f"{target}: another protocol is spoken there (wrong_protocol)" in done.stderr
+    assert "resilient wait: help: " in done.stderr
+    assert f"to see more: resilient doctor {target}" in done.stderr
 
 
 def test_a_postgresql_that_flaps_as_its_image_does_is_waited_out(tmp_path: Path) -> None:
@@ -540,53 +583,49 @@ def test_a_postgresql_that_flaps_as_its_image_does_is_waited_out(tmp_path: Path)
         path = f"{folder}/.s.PGSQL.{server.port}"
         assert len(path) < 100
         url = f"postgresql://postgres@/postgres?host={quote(str(folder), safe='')}&port={server.port}"
-        served: list[tuple[float, float]] = []
-
-        def image() -> None:
-            time.sleep(0.8)
-            server._settings = {"listen_addresses": "", "unix_socket_directories": str(folder)}
+        usual = {"unix_socket_directories": str(folder)}
+        with started("wait", url, "--stable-for", "2", "-v", "-t", "2m") as process:
+            line_with(process, "; attempt 1, ")
+            server._settings = {**usual, "listen_addresses": ""}
             server.start()
-            up = server.wait_ready()
-            time.sleep(1.25)
-            served.append((up, time.monotonic()))
+            line_with(process, "waiting until it has done so")
             server.stop()
-            time.sleep(0.5)
-            server._settings = {"unix_socket_directories": str(folder)}
+            line_with(process, "; attempt ")
+            server._settings = usual
             server.start()
-            served.append((server.wait_ready(), float("inf")))
-
-        thread = threading.Thread(target=image)
-        thread.start()
-        done = run("wait", url, "--stable-for", "2", "-v", "-t", "40")
-        returned = time.monotonic()
-        thread.join()
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("waiting until it has done so") == 2, done.stderr
-    assert returned - served[1][0] >= 1.9
+            line_with(process, "waiting until it has done so")
+            since = time.monotonic()
+            line_with(process, " serves, after")
+            assert time.monotonic() - since > 1.5, "two seconds, less what a line takes to come here"
+            assert process.wait(LONG) == 0
 
 
 # What is shown
 
 
 def test_a_terminal_has_one_live_line_a_target() -> None:
-    with late_server(after=1.0) as server, refused_port() as port:
+    with late_server() as server, refused_port() as port:
         terminal = Terminal("wait", server.target, f"127.0.0.1:{port}", "-t", "2.5")
+        terminal.read("waiting")
+        server.up()
         assert terminal.finish() == 124
     seen = screen_of(terminal.text)
-    assert re.match(rf"{server.target} +serves +[12]\.\d s", seen[0])
-    assert re.match(rf"127.0.0.1:{port} +timed out +2\.5 s", seen[1])
-    assert seen[2].startswith(f"resilient wait: 127.0.0.1:{port} did not serve within 2.5 s")
-    assert len([line for line in seen if "resilient doctor" not in line]) == 3
+    assert re.match(rf"{server.target} +serves +\d\.\d s  accepts connections", seen[0])
+    assert re.match(rf"127.0.0.1:{port} +timed out +\d\.\d s", seen[1])
+    assert seen[2].startswith(f"resilient wait: 127.0.0.1:{port} did not serve within ")
+    assert len([line for line in seen if not line.startswith("resilient wait: ")]) == 2
     assert "\x1b[32mserves" in terminal.text
 
 
 def test_attempts_are_told_above_the_live_lines() -> None:
     with refused_port() as port:
-        terminal = Terminal("wait", f"127.0.0.1:{port}", "-v", "-t", "1.2")
-        assert terminal.finish() == 124
+        terminal = Terminal("wait", f"127.0.0.1:{port}", "-v")
+        terminal.read("; attempt 4, ")
+        terminal.press(b"\x03")
+        assert terminal.finish() == 130
     seen = [line for line in screen_of(terminal.text) if not line.startswith("resilient wait: ")]
     assert len(seen) == 1
-    assert terminal.text.count("; attempt ") >= 4
+    assert all(f"; attempt {number}, " in terminal.text for number in (1, 2, 3, 4))
 
 
 def test_more_targets_than_lines_are_summed_up() -> None:
@@ -612,31 +651,41 @@ def test_a_dumb_terminal_gets_lines() -> None:
         terminal = Terminal("wait", server.target, TERM="dumb")
         assert terminal.finish() == 0
     assert "\x1b" not in terminal.text
-    assert "serves, after" in terminal.text
+    assert "accepts connections, after" in terminal.text
 
 
 def test_a_pipe_gets_changes_and_no_more() -> None:
     with refused_port() as port:
         done = run("wait", f"127.0.0.1:{port}", "-t", "2")
-    assert len([line for line in done.stderr.splitlines() if "resilient doctor" not in line]) == 2
+    first, last, meaning, advice, more = done.stderr.splitlines()
+    assert "trying for" in first
+    assert "did not serve within" in last
+    assert re.search(r"\((nothing_listens|localhost_in_container|listens_on_other_port)\)$", meaning)
+    assert advice.startswith("resilient wait: help: ")
+    assert more == f"resilient wait: to see more: resilient doctor 127.0.0.1:{port}"
     assert "\x1b" not in done.stderr
 
 
 def test_silence_is_broken_every_ten_seconds() -> None:
+    """Here every half second."""
+    assert _lines.HEARTBEAT == 10
+    program = (
+        "from resilient.cli import main, _wait; from resilient.cli._wait import _lines; _lines.HEARTBEAT = 0.5; main()"
+    )
     with refused_port() as port:
-        done = run("wait", f"127.0.0.1:{port}", "-t", "11.5")
-    beats = [line for line in done.stderr.splitlines() if "still waiting" in line]
-    assert len(beats) == 1
-    assert "still waiting after 10 s" in beats[0]
+        command = [sys.executable, "-c", program, "wait", f"127.0.0.1:{port}", "-t", "3"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    beats = [line for line in done.stderr.splitlines() if "still waiting after" in line]
+    assert 2 <= len(beats) <= 6
 
 
 def test_quiet_says_only_why_it_failed() -> None:
     with late_server(after=0.3) as server, refused_port() as port:
         assert run("wait", server.target, "-q").stderr == ""
         failed = run("wait", server.target, f"127.0.0.1:{port}", "-q", "-t", "0.5").stderr
-    assert failed.splitlines() == [
-        f"resilient wait: 127.0.0.1:{port} did not serve within 0.5 s; last: [Errno 111] Connection refused"
-    ]
+    [line] = failed.splitlines()
+    last = r"did not serve within \d\.\d s; last: \[Errno 111\] Connection refused"
+    assert re.fullmatch(f"resilient wait: 127.0.0.1:{port} {last}", line)
 
 
 def test_json_is_one_object_a_line_on_stderr() -> None:
@@ -655,12 +704,15 @@ def test_json_is_one_object_a_line_on_stderr() -> None:
 def test_json_says_how_it_ended() -> None:
     with refused_port() as port:
         timed_out = events(run("wait", f"127.0.0.1:{port}", "--json", "-q", "-t", "0.3").stderr)
+        told = events(run("wait", f"127.0.0.1:{port}", "--json", "-t", "0.3").stderr)
         with started("wait", f"127.0.0.1:{port}", "--json") as process:
             line_with(process, "failed")
             process.send_signal(signal.SIGTERM)
-            stopped = events(process.communicate(timeout=10)[1])
+            stopped = events(process.communicate(timeout=LONG)[1])
     assert [event["event"] for event in timed_out] == ["timed_out", "done"]
     assert timed_out[-1]["status"] == 124
+    assert [event["event"] for event in told[-3:]] == ["timed_out", "why", "done"]
+    assert set(told[-2]) == {"event", "target", "code", "meaning", "help"}
     assert stopped[-1] == {"event": "stopped", "signal": "SIGTERM", "status": 143}
 
 
@@ -674,7 +726,7 @@ def test_a_reader_that_has_gone_does_not_end_the_wait() -> None:
             process.stderr.readline()
             process.stderr.close()
             assert process.stdout.read().startswith("ran ")
-            assert process.wait(10) == 0
+            assert process.wait(LONG) == 0
 
 
 # Secrets

@@ -27,6 +27,7 @@ import pytest
 from conftest import requires
 from fake_servers import Handler, hang_up, mysql, postgres, redis_server, reset, says, serve, silence
 from test_handshakes_talking import certificate, inside_tls, trusted  # noqa: F401  # the first and last are fixtures
+from test_real_servers import begin_recovery, promote, wait_until_it_answers
 
 from resilient import Endpoint, Policy, PolicyError, RetriesExhausted, TargetError, retry_on_refused
 from resilient._handshakes import Answer, AnswerKind
@@ -66,12 +67,23 @@ def pg() -> Iterator[PostgresServer]:
 
 
 def bounded(target: str | Endpoint, timeout: float = 2.0) -> Diagnosis:
-    """Diagnose, in time; what comes out is one whole value without a secret."""
+    """Diagnose, in time; what comes out is one whole value without a secret.
+
+    What hangs here hangs for 30 seconds; a loaded machine may be late by some.
+    """
     since = time.monotonic()
     found = diagnose(target, timeout=timeout)
-    assert time.monotonic() - since < timeout + 1.0
+    assert time.monotonic() - since < timeout + 10.0
     assert_whole(found)
     return found
+
+
+def serves_in_the_end(target: str) -> bool:
+    """Whether it comes to serve within a while."""
+    ends = time.monotonic() + 30
+    while not (serves := bounded(target).serves) and time.monotonic() < ends:
+        time.sleep(0.1)
+    return serves
 
 
 def assert_whole(found: Diagnosis) -> None:
@@ -363,6 +375,21 @@ def test_a_database_that_is_not_there(pg: PostgresServer) -> None:
     assert "does not exist" in str(found)
 
 
+def test_a_real_database_that_is_starting_up() -> None:
+    """It is open, recovers as long as nobody promotes it, and says so; with credentials its driver says the same."""
+    with PostgresServer(password=PLAIN, settings={"hot_standby": "off"}) as server:
+        server.start()
+        server.wait_ready()
+        begin_recovery(server)
+        wait_until_it_answers(server)
+        for login in ("", f"postgres:{SECRET}@"):
+            found = bounded(f"postgresql://{login}127.0.0.1:{server.port}")
+            assert found.code == "starting_up", str(found)
+            assert "57P03" in str(found)
+        promote(server)
+        assert serves_in_the_end(f"postgresql://127.0.0.1:{server.port}")
+
+
 def test_without_a_driver_it_is_said_that_credentials_are_not_tried(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,7 +450,7 @@ def test_tls_is_expected_by_a_server_that_only_waits(certificate: Path) -> None:
         silence(connection)
 
     with serve(handler) as port:
-        found = bounded(f"redis://127.0.0.1:{port}")
+        found = bounded(f"redis://127.0.0.1:{port}", timeout=6.0)
     assert found.code == "tls_expected", str(found)
 
 
@@ -873,11 +900,12 @@ def test_it_never_raises_what_it_meets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_many_at_once_take_no_longer_than_one() -> None:
-    with refused_port() as port, ThreadPoolExecutor(32) as pool:
+    with serve(silence) as port, ThreadPoolExecutor(64) as pool:
         since = time.monotonic()
-        found = list(pool.map(lambda _: diagnose(f"127.0.0.1:{port}"), range(64)))
-        assert time.monotonic() - since < 8
-    assert {each.code for each in found} <= {"nothing_listens"}
+        found = list(pool.map(lambda _: diagnose(f"mysql://127.0.0.1:{port}"), range(64)))
+        took = time.monotonic() - since
+    assert not any(each.serves for each in found)
+    assert took < 64, "one after the other they would take a minute and a half and more"
 
 
 def test_no_thread_and_no_descriptor_is_left() -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,16 +110,23 @@ def test_fifty_targets_take_no_longer_than_a_few() -> None:
         since = time.monotonic()
         done = run("doctor", "--json", *(f"mysql://127.0.0.1:{port}" for port in ports))
         took = time.monotonic() - since
-    assert [json.loads(line)["code"] for line in done.stdout.splitlines()] == ["silent"] * 50
-    assert took < 10
+    codes = [json.loads(line)["code"] for line in done.stdout.splitlines()]
+    assert len(codes) == 50
+    assert set(codes) <= {"silent", "not_known"}, "the second where a loaded machine left it no time"
+    assert "silent" in codes
+    assert took < 50, "one after the other they would take more than a minute"
 
 
-def test_the_time_is_kept() -> None:
+def test_the_time_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    """By default a silent server takes 1.4 s and more; a loaded machine has three tries to be quicker."""
+    took: list[float] = []
     with serve(silence) as port:
-        since = time.monotonic()
-        done = run("doctor", "-t", "0.3", f"mysql://127.0.0.1:{port}")
-    assert "(silent)" in done.stdout
-    assert time.monotonic() - since < 5
+        while len(took) < 3 and min(took, default=2.0) > 1.2:
+            since = time.monotonic()
+            assert doctor.run(["-t", "0.3", f"mysql://127.0.0.1:{port}"]) == 1
+            took.append(time.monotonic() - since)
+    assert capsys.readouterr().out.startswith(f"mysql://127.0.0.1:{port}: ")
+    assert min(took) <= 1.2
 
 
 def test_a_look_that_hangs_does_not_keep_the_program() -> None:
@@ -131,7 +139,7 @@ def test_a_look_that_hangs_does_not_keep_the_program() -> None:
     done = programs.run(program)
     assert (done.returncode, done.stderr) == (1, "")
     assert "(resolver_silent)" in done.stdout
-    assert time.monotonic() - since < 8
+    assert time.monotonic() - since < 30
 
 
 # A terminal.
@@ -159,13 +167,12 @@ def test_json_in_a_terminal_has_no_colours(up: int) -> None:
 
 
 def test_ctrl_c_ends_it() -> None:
-    with serve(silence) as port:
-        terminal = Terminal("doctor", "-t", "30", f"mysql://127.0.0.1:{port}")
-        time.sleep(1.5)
-        since = time.monotonic()
+    asked = threading.Event()
+    with serve(lambda connection: (asked.set(), silence(connection))) as port:
+        terminal = Terminal("doctor", "-t", "600", f"mysql://127.0.0.1:{port}")
+        assert asked.wait(60)
         terminal.press(b"\x03")
         assert terminal.finish() == 130
-    assert time.monotonic() - since < 8
     assert "Traceback" not in terminal.text
 
 

@@ -56,30 +56,33 @@ def unreadable(said: bytes) -> Answer:
 # Who else it may be.
 
 _NAMED: Final = (
-    (rb"HTTP/\d|(?i:<!doctype html|<html)", "HTTP"),  # without a status line, to a request that names no version
-    (rb"SSH-\d", "SSH"),
-    (rb"[\x15\x16]\x03[\x00-\x04]..", "TLS"),  # RFC 8446, 5.1: an alert or a handshake, and its legacy version
-    (rb"AMQP[\0-\x09]", "AMQP"),
-    (rb"\x01\0\0....\0\x0a\0\x0a", "AMQP"),
-    (rb"...\0(?:[\x09\x0a][\x20-\x7e]|\xff..)", "MySQL"),
-    (rb"R\0\0\0.\0\0\0|E\0\0..S[A-Z]", "PostgreSQL"),
-    (rb"INFO \{|-ERR '", "NATS"),
-    (rb"\x20[\x02-\x7f][\0\x01].", "MQTT"),
-    (rb"\+PONG\r|-(?:ERR|NOAUTH|LOADING|DENIED|MASTERDOWN|BUSY|NOPERM|MISCONF) ", "Redis"),
-    (rb"VERSION \d|(?:CLIENT_|SERVER_)?ERROR[ \r]", "memcached"),
-    (rb"ERROR\n", "STOMP"),
-    (rb"(?:220|421|554)[ -]", "SMTP or FTP"),
-    (rb"\* (?:OK|PREAUTH|BYE) ", "IMAP"),
-    (rb"\+OK ", "POP3"),
-    (rb"RFB \d", "VNC"),
-    (rb"\0\0.\x04\0\0\0\0\0", "HTTP/2"),  # RFC 9113, 3.4: a server begins with SETTINGS
+    (b"H<", rb"HTTP/\d|(?i:<!doctype html|<html)", "HTTP"),  # without a status line, to a request that names no version
+    (b"S", rb"SSH-\d", "SSH"),
+    (b"\x15\x16", rb".\x03[\x00-\x04]..", "TLS"),  # RFC 8446, 5.1: an alert or a handshake, and its legacy version
+    (b"A", rb"AMQP[\0-\x09]", "AMQP"),
+    (b"\1", rb".\0\0....\0\x0a\0\x0a", "AMQP"),
+    (b"", rb"...\0(?:[\x09\x0a][\x20-\x7e]|\xff..)", "MySQL"),
+    (b"RE", rb"R\0\0\0.\0\0\0|E\0\0..S[A-Z]", "PostgreSQL"),
+    (b"I-", rb"INFO \{|-ERR '", "NATS"),
+    (b" ", rb".[\x02-\x7f][\0\x01].", "MQTT"),
+    (b"+-", rb"\+PONG\r|-(?:ERR|NOAUTH|LOADING|DENIED|MASTERDOWN|BUSY|NOPERM|MISCONF) ", "Redis"),
+    (b"VCSE", rb"VERSION \d|(?:CLIENT_|SERVER_)?ERROR[ \r]", "memcached"),
+    (b"E", rb"ERROR\n", "STOMP"),
+    (b"245", rb"(?:220|421|554)[ -]", "SMTP or FTP"),
+    (b"*", rb"\* (?:OK|PREAUTH|BYE) ", "IMAP"),
+    (b"+", rb"\+OK ", "POP3"),
+    (b"R", rb"RFB \d", "VNC"),
+    (b"\0", rb"\0\0.\x04\0\0\0\0\0", "HTTP/2"),  # RFC 9113, 3.4: a server begins with SETTINGS
 )
+"""First bytes that it may begin with (none: any), pattern, name. A pattern that no byte calls for is never compiled."""
 _WORDS: Final = frozenset({"HTTP", "SSH", "Redis", "memcached", "SMTP or FTP", "IMAP", "POP3", "VNC"})
 
 
 def recognise(said: bytes) -> str | None:
     """Return the name of the protocol that these first bytes belong to, or None."""
-    return next((name for pattern, name in _NAMED if re.match(pattern, said, re.DOTALL)), None)
+    first = said[:1]
+    fitting = ((pattern, name) for firsts, pattern, name in _NAMED if not firsts or first in firsts)
+    return next((name for pattern, name in fitting if re.match(pattern, said, re.DOTALL)), None)
 
 
 def stranger(said: bytes, ended: bool) -> Answer | None:

@@ -6,9 +6,10 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable
 from time import monotonic  # real time, also in a test with a fake clock: the server is real
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from ..endpoint import Endpoint
 from ..refusal import is_hopeless
@@ -29,7 +30,10 @@ def dial(address: tuple[str, int], timeout: float) -> socket.socket:
         OSError: the error of the last address.
     """
     deadline = monotonic() + timeout
-    found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    host, port = address
+    # Of a text Python makes a name in IDNA first, and imports three modules for it: a thirtieth of a short program.
+    name = host.encode("ascii") if host.isascii() else host
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     last: OSError | None = None
     try:
         for number, (family, kind, protocol, _, place) in enumerate(found):
@@ -81,6 +85,28 @@ def open_connection(endpoint: Endpoint, timeout: float, connect: Connect) -> soc
         connection.close()
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
     return connection
+
+
+def round_trip(connection: socket.socket) -> float | None:
+    """Return the seconds that a first packet and its answer took on this connection, None where nobody says.
+
+    Linux, tcp(7), TCP_INFO: `tcpi_rtt`, in microseconds.
+    """
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return 0.0  # a unix socket: the other side is on this machine
+    option = getattr(socket, "TCP_INFO", None)
+    if sys.platform != "linux" or option is None:
+        return None
+    try:
+        told = connection.getsockopt(socket.IPPROTO_TCP, option, _RTT + 4)
+    except OSError:
+        return None
+    microseconds = int.from_bytes(told[_RTT : _RTT + 4], sys.byteorder)
+    return microseconds / 1e6 if microseconds else None
+
+
+_RTT: Final = 68
+"""Where it stands in `struct tcp_info` (include/uapi/linux/tcp.h)."""
 
 
 def _limit(connection: socket.socket, deadline: float) -> None:

@@ -44,13 +44,17 @@ class Look(Generic[T]):
         finally:
             self._over.set()
 
+    def is_over(self, until: float) -> bool:
+        """Whether it came to its end, until that moment of `time.monotonic`."""
+        return self._over.wait(max(0.0, until - monotonic()))
+
     def wait(self, until: float) -> T:
         """Return what was found, or raise what was raised.
 
         Raises:
             LateError: nothing was, until that moment of `time.monotonic`.
         """
-        if not self._over.wait(max(0.0, until - monotonic())):
+        if not self.is_over(until):
             raise LateError
         if self._error is not None:
             raise self._error

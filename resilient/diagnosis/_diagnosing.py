@@ -21,8 +21,10 @@ from ._value import Diagnosis
 # Shares of the time, counted from the start. A lost first packet of a connect is sent again after one second.
 NAMED: Final = 0.45
 CONNECTED: Final = 0.62
-TOLD: Final = 0.78
-TOLD_AGAIN: Final = 0.88
+SLOW: Final = 0.3  # who has not answered by then may not do so, and whose it is will matter
+TOLD: Final = 0.7
+TOLD_AGAIN: Final = 0.84
+REPLIED: Final = 0.9  # later than the last word by what a thread may be late on a loaded machine
 LOGGED_IN: Final = 0.9
 LOOKED: Final = 0.99
 
@@ -60,6 +62,7 @@ def _look(endpoint: Endpoint, text: str, started: float, limit: float) -> Seen:
     own_name = Look(_names, endpoint)
     web = Look(_proxy, endpoint, started + limit * TOLD)
     seen = Seen(endpoint)
+    machine: Look[Machine] | None = None
     if endpoint.path is None:
         places = Look(_dialling.resolve, endpoint)
         try:
@@ -76,17 +79,21 @@ def _look(endpoint: Endpoint, text: str, started: float, limit: float) -> Seen:
             found = []
         marks = [started + limit * share for share in (CONNECTED, TOLD, TOLD_AGAIN)]
         looks = [(place, Look(_dialling.ask, endpoint, place, *marks)) for place in found]
+        if not all(look.is_over(started + limit * SLOW) for _, look in looks):
+            machine = Look(_machine.look)
         replies = [
-            look.wait_or(marks[-1] + limit * 0.02, Reply(place[1][0], "failed", "not in time")) for place, look in looks
+            look.wait_or(started + limit * REPLIED, Reply(place[1][0], "failed", "not in time"))
+            for place, look in looks
         ]
     else:
         asked = Look(_dialling.ask_path, endpoint, started + limit * TOLD)
-        replies = [asked.wait_or(started + limit * TOLD_AGAIN, Reply(endpoint.path, "failed", "not in time"))]
+        replies = [asked.wait_or(started + limit * REPLIED, Reply(endpoint.path, "failed", "not in time"))]
     seen = seen._replace(replies=tuple(_dialling.hidden(reply, text) for reply in replies))
     if _serves(replies):
         seen = _log_in(seen, text, started + limit * LOGGED_IN)
     if replies and (seen.driver not in ("", "serves") or not _serves(replies)):
-        seen = seen._replace(machine=Look(_machine.look).wait_or(started + limit * LOOKED, Machine()))
+        machine = machine or Look(_machine.look)
+        seen = seen._replace(machine=machine.wait_or(started + limit * LOOKED, Machine()))
     hosts, own = own_name.wait_or(started + limit * LOOKED, ("", False))
     return seen._replace(
         hosts=hosts,

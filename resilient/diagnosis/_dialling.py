@@ -13,14 +13,16 @@ from time import monotonic
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
-from .._handshakes import Answer, shake
+from .._handshakes import PATIENCE, Answer, shake
 from .._scrub import describe, scrub
 from ..clients import driver_for
 from ..endpoint import Endpoint
 from ..refusal import kind_of
+from . import _turned_back
+from ._bounded import Look
 from ._helping import SIBLINGS
 from ._machine import is_ours, kind_of_path
-from ._seen import Reply, ReplyKind
+from ._seen import Icmp, Reply, ReplyKind
 
 MOST_ADDRESSES: Final = 16
 """Addresses of one name that are dialled."""
@@ -36,6 +38,7 @@ _KINDS: Final[dict[int, ReplyKind]] = {
     errno.EHOSTUNREACH: "unreachable",
     errno.ENETUNREACH: "unreachable",
     errno.ENETDOWN: "unreachable",
+    errno.EHOSTDOWN: "unreachable",
     errno.EADDRNOTAVAIL: "unreachable",
     errno.EAFNOSUPPORT: "unreachable",
     errno.EINVAL: "unreachable",  # Linux, for a route of type "blackhole"
@@ -80,13 +83,16 @@ def ask(endpoint: Endpoint, place: Place, connected_by: float, told_by: float, a
         except OSError:  # it is gone already, which the talk will show
             pass
         try:
-            answer = shake(endpoint, timeout=max(_LEAST, told_by - monotonic()), connect=lambda *_: connection)
+            left = max(_LEAST, told_by - monotonic())
+            answer = shake(endpoint, timeout=left, connect=lambda *_: connection, patience=PATIENCE)
         except OSError as error:
             return _failed(reply, error)
     reply = reply._replace(kind="answered", answer=answer)
     sibling = SIBLINGS.get(endpoint.scheme)
     if answer.kind in ("closed", "silent") and sibling is not None and again_by - monotonic() > _LEAST:
-        reply = reply._replace(other=_ask_otherwise(endpoint, sibling, place, again_by))
+        # Making ready for TLS reads every certificate that this machine trusts, and no deadline holds for that.
+        other: Look[Answer | None] = Look(_ask_otherwise, endpoint, sibling, place, again_by)
+        reply = reply._replace(other=other.wait_or(again_by, None))
     return reply
 
 
@@ -95,7 +101,8 @@ def ask_path(endpoint: Endpoint, told_by: float) -> Reply:
     path = str(endpoint.path)
     reply = Reply(path, "failed", ours=True)
     try:
-        return reply._replace(kind="answered", answer=shake(endpoint, timeout=max(_LEAST, told_by - monotonic())))
+        answer = shake(endpoint, timeout=max(_LEAST, told_by - monotonic()), patience=PATIENCE)
+        return reply._replace(kind="answered", answer=answer)
     except OSError as error:
         reply = _failed(reply, error)
         number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno
@@ -123,18 +130,33 @@ def _ask_otherwise(endpoint: Endpoint, scheme: str, place: Place, by: float) -> 
         return None
 
 
+class TurnedBackError(OSError):
+    """Somebody on the way, or the machine's firewall, turned a connect back; the system's own error is the cause."""
+
+    def __init__(self, icmp: Icmp) -> None:
+        super().__init__(str(icmp))
+        self.icmp = icmp
+
+
 def _connect(family: int, address: Any, by: float) -> socket.socket:
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
+        _turned_back.listen(connection)
         connection.settimeout(max(_LEAST, by - monotonic()))
         connection.connect(address)
-    except BaseException:
+        _turned_back.forget(connection)
+    except BaseException as error:
+        icmp = _turned_back.heard(connection) if isinstance(error, OSError) else None
         connection.close()
+        if icmp is not None:
+            raise TurnedBackError(icmp) from error
         raise
     return connection
 
 
 def _failed(reply: Reply, error: OSError) -> Reply:
+    if isinstance(error, TurnedBackError) and isinstance(error.__cause__, OSError):
+        reply, error = reply._replace(icmp=error.icmp), error.__cause__
     if isinstance(error, (ConnectionResetError, ConnectionAbortedError)):
         answer = Answer("closed", "it accepted, and hung up without a word")
         return reply._replace(kind="answered", answer=answer)

@@ -59,6 +59,10 @@ _LINES: Final = {
     "not_known": "resilient wait -v {target}  # what the client itself says",
 }
 
+_REJECTED_ELSEWHERE: Final = (
+    "sudo traceroute -T -p {port} {place}  # ask whoever keeps the firewall {by} to let it through"
+)
+
 
 def help_for(code: str, endpoint: Endpoint, reply: Reply | None, found: Listener | str | None) -> str:
     """Return the line for a code."""
@@ -85,6 +89,8 @@ def help_for(code: str, endpoint: Endpoint, reply: Reply | None, found: Listener
         return f"ss -lxp src {path}  # whose socket is it? read its log"
     if code == "wrong_protocol" and found is not None:
         code = "listens_on_other_port"
+    if code == "rejected" and reply is not None and reply.icmp is not None and not reply.icmp.ours:
+        return _REJECTED_ELSEWHERE.format(by=reply.icmp.by, **words)
     return _LINES[code].format_map(words)
 
 

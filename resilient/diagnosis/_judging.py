@@ -71,6 +71,8 @@ def _of_one(seen: Seen, reply: Reply) -> tuple[str, Listener | str | None]:
         return _of_answer(seen, reply, reply.answer)
     if seen.endpoint.path is not None:
         return _of_path(seen, reply)
+    if reply.icmp is not None and reply.icmp.is_a_rule:
+        return "rejected", None
     if reply.kind == "refused":
         return _of_refusal(seen, reply)
     if reply.kind == "no_answer" and (listener := listener_of(seen, reply)) is not None and listener.waiting:

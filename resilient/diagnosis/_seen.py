@@ -5,7 +5,7 @@ Pure.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from .._handshakes import Answer
 from .._values import NamedTuple
@@ -15,6 +15,59 @@ ReplyKind: TypeAlias = Literal[
     "answered", "refused", "itself", "no_answer", "unreachable", "prohibited", "full", "missing", "no_permission",
     "not_a_socket", "failed",
 ]  # fmt: skip
+
+
+class Icmp(NamedTuple):
+    """A message of ICMP that came back instead of an answer.
+
+    Attributes:
+        version: of IP: 4 or 6.
+        type: as RFC 792 and RFC 4443 have it.
+        code: the same.
+        by: the address of who sent it.
+        ours: whether that is an address of this machine.
+    """
+
+    version: int
+    type: int
+    code: int
+    by: str
+    ours: bool = False
+
+    @property
+    def is_a_rule(self) -> bool:
+        """Whether it says that somebody forbids it. To a closed port a machine answers by a reset (RFC 9293, 3.10.7.1):
+        "port unreachable" to a connect is a firewall's word."""
+        return (self.type, self.code) in (_RULES if self.version == 4 else _RULES_6)
+
+    def __str__(self) -> str:
+        known = _WORDS if self.version == 4 else _WORDS_6
+        name = f"ICMP{'v6' if self.version == 6 else ''} {self.type}/{self.code}"
+        words = known.get((self.type, self.code))
+        return f"{words} ({name})" if words else name
+
+
+_WORDS: Final = {
+    (3, 0): "network unreachable",
+    (3, 1): "host unreachable",
+    (3, 2): "protocol unreachable",
+    (3, 3): "port unreachable",
+    (3, 9): "network administratively prohibited",
+    (3, 10): "host administratively prohibited",
+    (3, 13): "communication administratively prohibited",
+    (11, 0): "it went in circles",
+}
+_RULES: Final = frozenset({(3, 2), (3, 3), (3, 9), (3, 10), (3, 13)})
+_WORDS_6: Final = {
+    (1, 0): "no route",
+    (1, 1): "administratively prohibited",
+    (1, 3): "address unreachable",
+    (1, 4): "port unreachable",
+    (1, 5): "the sender's address failed a policy",
+    (1, 6): "a route that rejects",
+    (3, 0): "it went in circles",
+}
+_RULES_6: Final = frozenset({(1, 1), (1, 4), (1, 5), (1, 6)})
 
 
 class Reply(NamedTuple):
@@ -27,6 +80,7 @@ class Reply(NamedTuple):
         ours: whether it is an address of this machine.
         answer: what became of the handshake, where there was one.
         other: what became of a second one, with TLS where the first had none, or without.
+        icmp: the message that turned the connect back, where there was one and this system shows it.
     """
 
     place: str
@@ -35,6 +89,7 @@ class Reply(NamedTuple):
     ours: bool = False
     answer: Answer | None = None
     other: Answer | None = None
+    icmp: Icmp | None = None
 
 
 class Owner(NamedTuple):

@@ -74,7 +74,10 @@ def _of_reply(seen: Seen, reply: Reply) -> Iterator[str]:
             yield f"{place} to a first word {other}: {reply.other.text}"
         return
     yield f"{place} {_TEXTS.get(reply.kind, 'was dialled')}" + (f" ({reply.text})" if reply.text else "")
-    if reply.kind == "refused" and not reply.ours and seen.endpoint.path is None:
+    if reply.icmp is not None:
+        who = "this machine itself" if reply.icmp.ours else reply.icmp.by or "somebody"
+        yield f"{who} turned it back: {reply.icmp}"
+    elif reply.kind == "refused" and not reply.ours and seen.endpoint.path is None:
         yield f"{place} answers at once, so that machine is up; what listens there can be seen only there"
 
 

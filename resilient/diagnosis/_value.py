@@ -17,7 +17,7 @@ CODES: Final[dict[str, str]] = {
     "name_unresolved": "the name does not resolve",
     "resolver_silent": "the name's look-up does not end",
     "name_resolves_elsewhere": "the name resolves to an address that it hardly means",
-    "rejected": "something listens there, and the connect is refused all the same: a firewall rejects it",
+    "rejected": "a firewall rejects the connect",
     "prohibited": "this machine's own rules forbid the connect",
     "dropped": "no answer at all: a firewall drops the connect, or the machine is down",
     "unreachable": "there is no way to that address",

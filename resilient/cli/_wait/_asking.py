@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ... import clock
 from ...clients import driver_for
 from ...waiting import LONGEST_HELLO, hello_to
+from ._books import BY_A_CONNECT
 
 if TYPE_CHECKING:
     from ._options import Options, Target
@@ -66,10 +67,8 @@ def _way_to(target: Target, options: Options) -> tuple[str, bool, Callable[[floa
     driver = driver_for(scheme) if "://" in target.text else None
     if driver is not None:
         return f"through {driver.__name__.rpartition('.')[2]}", False, hello
-    if scheme in _PLAIN:
-        return "by a connect", False, hello
-    from ..._handshakes import HANDSHAKES
+    from ..._handshakes import HANDSHAKES, protocol_of
 
-    if scheme in HANDSHAKES:
+    if protocol_of(target.endpoint) in HANDSHAKES.keys() - _PLAIN:
         return "by a handshake", False, hello
-    return "by a connect", True, hello
+    return BY_A_CONNECT, scheme not in _PLAIN, hello

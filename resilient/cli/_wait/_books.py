@@ -12,6 +12,9 @@ SERVES: Final = 0
 HOPELESS: Final = 1
 TIMED_OUT: Final = 124  # as timeout(1) has it
 
+BY_A_CONNECT: Final = "by a connect"
+"""How a target is asked that names no protocol, or one of which no first word is known."""
+
 KINDS: Final = {
     "refused": "connection refused",
     "not_ready": "not ready yet",
@@ -48,6 +51,11 @@ class Row:
         self.error_type = ""
         self.asked = 0
         self.elapsed = 0.0
+
+    @property
+    def serves_how(self) -> str:
+        """What it does when it serves, in words: of a plain connect no more is known."""
+        return "accepts connections" if self.how == BY_A_CONNECT else "serves"
 
     @property
     def over(self) -> bool:

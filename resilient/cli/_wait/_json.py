@@ -10,6 +10,7 @@ from typing import Any
 
 from ._books import SERVES, Row
 from ._screens import Screen
+from ._why import why
 
 
 class Json(Screen):
@@ -31,6 +32,9 @@ class Json(Screen):
             self._tell(row.state.replace(" ", "_"), **facts, elapsed=round(row.elapsed, 3))
 
     def end(self, code: int, elapsed: float) -> None:
+        if code != SERVES and self.options.volume >= 0 and (seen := why(self.options.targets, self.rows)) is not None:
+            row, found = seen
+            self._tell("why", target=row.name, code=found.code, meaning=found.meaning, help=found.help)
         if self.options.volume >= 0 or code != SERVES:
             serving = [row.name for row in self.rows if row.state == "serves"]
             others = [row.name for row in self.rows if row.state != "serves"]

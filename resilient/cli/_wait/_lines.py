@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from .. import COMMANDS
 from ._books import SERVES, Row
 from ._screens import Screen
+from ._why import why
 
 if TYPE_CHECKING:
     from ._options import Options
@@ -46,9 +46,10 @@ class Log(Screen):
 
     def changed(self, row: Row) -> None:
         if row.state == "answers":
-            self._say(f"{row.name} serves; waiting until it has done so for {self.options.stable_for:g} s", row.elapsed)
+            long = f"waiting until it has done so for {self.options.stable_for:g} s"
+            self._say(f"{row.name} {row.serves_how}; {long}", row.elapsed)
         elif row.state == "serves":
-            self._say(f"{row.name} serves, after {row.elapsed:.1f} s{_connects(row)}", row.elapsed)
+            self._say(f"{row.name} {row.serves_how}, after {row.elapsed:.1f} s{_connects(row)}", row.elapsed)
 
     def tick(self, elapsed: float) -> float:
         quiet = elapsed - self._said_at
@@ -62,9 +63,11 @@ class Log(Screen):
 
     def end(self, code: int, elapsed: float) -> None:
         super().end(code, elapsed)
-        late = [row.name.partition(" ")[0] for row in self.rows if row.state == "timed out"]
-        if late and code != SERVES and "doctor" in COMMANDS:
-            self.line(f"to see why: resilient doctor {late[0]}")
+        if code != SERVES and (seen := why(self.options.targets, self.rows)) is not None:
+            row, found = seen
+            self.line(f"{found.endpoint}: {found.meaning} ({found.code})")
+            self.line(f"help: {found.help}")
+            self.line(f"to see more: resilient doctor {row.name.partition(' ')[0]}")
 
     def hand_over(self, command: str) -> None:
         if self.options.volume > 0:
@@ -136,7 +139,10 @@ class Live(Log):
 
     def _row(self, row: Row, width: int, columns: int) -> str:
         elapsed = row.elapsed if row.over else self._elapsed
-        detail = _connects(row).lstrip(", ") if row.state == "serves" else row.why()
+        detail = row.why()
+        if row.state == "serves":
+            told = (row.serves_how.removeprefix("serves"), _connects(row).removeprefix(", "))
+            detail = ", ".join(filter(None, told))
         if row.state == "answers":
             detail = f"has to go on for {self.options.stable_for:g} s"
         head = f"{row.name[:width]:<{width}}  "

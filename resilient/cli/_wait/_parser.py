@@ -95,7 +95,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--policy",
         metavar="TEXT",
         type=_policy,
-        help='how often to try, as a policy\'s text: "backoff=50ms..1s jitter=equal" (default: that)',
+        help='how often to try, as a policy\'s text: "backoff=50ms..950ms jitter=equal" (default: that)',
     )
     parser.add_argument(
         "--status",

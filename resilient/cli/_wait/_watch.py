@@ -5,11 +5,10 @@ A waiter only reports. What hangs in a look-up or a driver cannot hold up the de
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ... import clock
 from ..._scrub import type_name
@@ -33,10 +32,36 @@ _ANSWERED: Final = "answered"
 _SERVES: Final = "serves"
 
 
+Report: TypeAlias = "tuple[int, float, object]"
+"""The waiter's number, when it was, and what."""
+
+
+class Letterbox:
+    """Where waiters put their reports; the main thread alone takes them out.
+
+    A `queue.SimpleQueue` would do, but its import costs a fiftieth of a short run.
+    """
+
+    def __init__(self) -> None:
+        self._reports: deque[Report] = deque()
+        self._came = threading.Event()
+
+    def put(self, report: Report) -> None:
+        self._reports.append(report)
+        self._came.set()
+
+    def take(self, timeout: float) -> Report | None:
+        """Return the oldest report, or None: none came in so many seconds."""
+        if not self._reports:
+            self._came.wait(timeout)
+        self._came.clear()  # before looking: what comes from now on sets it again
+        return self._reports.popleft() if self._reports else None
+
+
 class _Waiter:
     """One target, waited for on a thread."""
 
-    def __init__(self, number: int, target: Target, options: Options, mask: Mask, reports: _Reports) -> None:
+    def __init__(self, number: int, target: Target, options: Options, mask: Mask, reports: Letterbox) -> None:
         self._number = number
         self._options = options
         self._report = reports.put
@@ -66,17 +91,13 @@ class _Waiter:
             self._report((self._number, clock.now(), event))
 
 
-if TYPE_CHECKING:
-    _Reports = queue.SimpleQueue[tuple[int, float, object]]
-
-
 class Watch:
     """All waiters of one command, until its verdict."""
 
     def __init__(self, options: Options, mask: Mask, screen: Screen) -> None:
         self._options = options
         self._screen = screen
-        self._reports: _Reports = queue.SimpleQueue()
+        self._reports = Letterbox()
         self._waiters = [_Waiter(n, target, options, mask, self._reports) for n, target in enumerate(options.targets)]
         self.rows = [waiter.row for waiter in self._waiters]
         self._started = clock.now()
@@ -93,8 +114,9 @@ class Watch:
             left = self._screen.tick(clock.now() - self._started)
             if end is not None:
                 left = min(left, end - clock.now())
-            with contextlib.suppress(queue.Empty):
-                number, at, what = self._reports.get(timeout=max(0.0, left))
+            report = self._reports.take(max(0.0, left))
+            if report is not None:
+                number, at, what = report
                 self._enter(self._waiters[number], at - self._started, what)
             if end is not None and clock.now() >= end:
                 self._give_up()

@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ..._handshakes import dial
+from ..._handshakes._answer import stranger
 from ..._handshakes._wire import open_connection
 from ..._scrub import scrub
 from ...endpoint import DEFAULT_PORTS, Endpoint
@@ -62,7 +63,10 @@ class Page:
         except http.client.HTTPException as error:
             if isinstance(error, OSError):  # it hung up
                 raise
-            raise NotServingError(f"no HTTP there: {type(error).__name__}", "wrong_protocol") from None
+            said = getattr(error, "line", "").encode("latin-1", "replace")
+            who = stranger(said, True)
+            what = who.text if said and who is not None else type(error).__name__
+            raise NotServingError(f"it is not {self._endpoint.scheme}: {what}", "wrong_protocol") from None
         finally:
             client.close()
             connection.close()
