@@ -55,7 +55,10 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_interruption.py",
         "test_deadlines.py",
         "test_asking.py",
+        "test_failover.py",
+        "test_failover_corners.py",
     ),
+    "failover": ("test_failover.py", "test_failover_corners.py"),
     "_asking": ("test_asking.py",),
 }
 

@@ -53,7 +53,7 @@ class Targets:
         if order not in _ORDERS:
             raise ValueError(f"order must be one of {', '.join(map(repr, _ORDERS))}, not {order!r}")
         self.order: Order = order
-        self.endpoints: tuple[Endpoint, ...] = _checked([it for text in texts for it in read_several(text)])
+        self.endpoints: tuple[Endpoint, ...] = together([it for text in texts for it in read_several(text)])
         self.current_place: int = 0
         self.preference: tuple[int] | None = None  # where calls were told to begin; another object each time
 
@@ -168,6 +168,8 @@ def split(text: str | Endpoint) -> list[tuple[Endpoint, str]]:
 
 
 def _split(text: str) -> list[str]:
+    if not any(mark in text for mark in (",", ";", "%2C", "%2c")):
+        return [text]  # without a regular expression, because most texts name one
     if re.match(_URL, text) is not None:
         return [each for url in re.split(_NEXT_URL, text) for each in _split_url(url)]
     if "=" in text:
@@ -229,7 +231,12 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _checked(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
+def together(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
+    """Return endpoints that serve the same.
+
+    Raises:
+        TargetError: there is none; one is given twice; their schemes differ.
+    """
     if not endpoints:
         raise TargetError("targets are empty; name at least one endpoint, and better two")
     places: dict[Endpoint, int] = {}

@@ -366,7 +366,17 @@ class Interrupt(BaseException):
     """As Ctrl-C, wherever it comes."""
 
 
-PLACES = ("_breaker.py", "_core.py", "_context.py", "_parking.py", "_recovery.py", "_circuits.py", "_sync.py", "_circuit.py")
+PLACES = (
+    "_breaker.py",
+    "_circuit.py",
+    "_circuits.py",
+    "_context.py",
+    "_core.py",
+    "_parking.py",
+    "_recovery.py",
+    "_sync.py",
+    "_telling.py",
+)
 """Where a call parks: lines of other rooms hold nothing."""
 
 

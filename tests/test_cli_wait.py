@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import pytest
 from command_line import RESILIENT, Terminal, environment, line_with, reference, run, screen_of, started, written
-from conftest import requires
+from conftest import ready_to_start, requires
 from machine_servers import MachineServer, MariaServer, MosquittoServer, NatsServer
 from test_handshakes_talking import certificate, inside_tls  # noqa: F401
 
@@ -752,6 +752,34 @@ def targets_with(password: str, port: int) -> list[str]:
         f"host=127.0.0.1 port={port} user=user password='{password}'",
         f"http://{where}/health?token={coded}",
     ]
+
+
+def test_one_of_several_hosts_in_a_text_is_enough() -> None:
+    """Of a client's own text; each host has the password, and no output has it."""
+    with (
+        ready_to_start(lambda: ValkeyServer(arguments=("--requirepass", PASSWORD))) as server,
+        refused_port() as refuses,
+    ):
+        server.restart()
+        url = f"redis://:{PASSWORD}@127.0.0.1:{refuses},{server.host}:{server.port}"
+        done = run("wait", url, "-v", "-t", "30")
+    assert done.returncode == 0
+    assert f"redis://127.0.0.1:{refuses}, redis://{server.host}:{server.port} serves" in done.stderr
+    assert PASSWORD not in done.stderr
+
+
+def test_a_host_that_is_named_twice_is_refused() -> None:
+    done = run("wait", f"redis://:{PASSWORD}@db:1,db:1")
+    assert done.returncode == 2
+    assert "targets 1 and 2 are the same endpoint" in done.stderr
+    assert PASSWORD not in done.stderr
+
+
+def test_hosts_of_which_none_serves_are_not_in_time() -> None:
+    with refused_port() as one, refused_port() as other:
+        done = run("wait", f"127.0.0.1:{one},127.0.0.1:{other}", "-t", "0.3")
+    assert done.returncode == 124
+    assert f"127.0.0.1:{one}, 127.0.0.1:{other}" in done.stderr
 
 
 @pytest.mark.parametrize("password", [PASSWORD, ODD])

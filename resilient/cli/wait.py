@@ -35,7 +35,7 @@ def _run(options: Options) -> int:
     screen = screen_for(options)
     try:
         with heard():
-            code = Watch(options, Mask(target.text for target in options.targets), screen).run()
+            code = Watch(options, Mask(text for target in options.targets for _, text in target.hosts), screen).run()
             if code != SERVES or not options.command:
                 return code
             return _hand_over(options.command, screen)

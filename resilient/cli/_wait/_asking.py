@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ... import clock
+from ..._values import NamedTuple
 from ...clients import driver_for
-from ...waiting import LONGEST_HELLO, hello_to
+from ...endpoint import Endpoint
+from ...waiting import LONGEST_HELLO, hello_to, worth_waiting
 from ._books import BY_A_CONNECT
 
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ class Probe:
     """
 
     def __init__(self, target: Target, options: Options, mask: Mask, told: Callable[[], None]) -> None:
-        self.how, self.only_accepts, self._hello = _way_to(target, options)
+        ways = [_way_to(text, endpoint, options, target.is_web) for endpoint, text in target.hosts]
+        self.how, self.only_accepts = ways[0].how, ways[0].only_accepts
+        self._hellos = [way.hello for way in ways]
         self.asked = 0
         self.problem = ""
         self._endpoint = target.endpoint
@@ -41,11 +45,24 @@ class Probe:
         self.asked += 1
         left = LONGEST_HELLO if self._deadline is None else self._started + self._deadline - clock.now()
         try:
-            self._hello(min(LONGEST_HELLO, max(0.25, left)))
+            self._say_hello(min(LONGEST_HELLO, max(0.25, left)))
         except Exception as error:
             self.problem = self.text_of(error)
             raise
         self._told()
+
+    def _say_hello(self, timeout: float) -> None:
+        """Ask the hosts in their order, until one serves; what waiting cannot help ends it."""
+        *others, last = self._hellos
+        for hello in others:
+            try:
+                hello(timeout)
+            except Exception as error:
+                if not worth_waiting(error):
+                    raise
+            else:
+                return
+        last(timeout)
 
     def text_of(self, error: BaseException) -> str:
         """Return an error's own text, fit to show; its class where it has none."""
@@ -57,18 +74,25 @@ class Probe:
         return self._mask(" ".join(text.split())) or type(error).__name__
 
 
-def _way_to(target: Target, options: Options) -> tuple[str, bool, Callable[[float], object]]:
-    scheme = target.endpoint.scheme
-    if target.is_web:
+class _Way(NamedTuple):
+    """How one host is asked."""
+
+    how: str
+    only_accepts: bool
+    hello: Callable[[float], object]
+
+
+def _way_to(text: str, endpoint: Endpoint, options: Options, is_web: bool) -> _Way:
+    if is_web:
         from ._web import Page
 
-        return "over HTTP", False, Page(target.text, target.endpoint, options.statuses, options.body)
-    hello = hello_to(target.text, target.endpoint)
-    driver = driver_for(scheme) if "://" in target.text else None
+        return _Way("over HTTP", False, Page(text, endpoint, options.statuses, options.body))
+    hello = hello_to(text, endpoint)
+    driver = driver_for(endpoint.scheme) if "://" in text else None
     if driver is not None:
-        return f"through {driver.__name__.rpartition('.')[2]}", False, hello
+        return _Way(f"through {driver.__name__.rpartition('.')[2]}", False, hello)
     from ..._handshakes import HANDSHAKES, protocol_of
 
-    if protocol_of(target.endpoint) in HANDSHAKES.keys() - _PLAIN:
-        return "by a handshake", False, hello
-    return BY_A_CONNECT, scheme not in _PLAIN, hello
+    if protocol_of(endpoint) in HANDSHAKES.keys() - _PLAIN:
+        return _Way("by a handshake", False, hello)
+    return _Way(BY_A_CONNECT, endpoint.scheme not in _PLAIN, hello)

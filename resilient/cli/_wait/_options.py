@@ -14,6 +14,7 @@ from ..._values import NamedTuple
 from ...backoff import Backoff
 from ...endpoint import Endpoint
 from ...errors import TargetError
+from ...failover import split, together
 from ...policy import Policy
 from ._parser import make_parser
 
@@ -32,13 +33,15 @@ class Target(NamedTuple):
 
     Attributes:
         text: as its driver reads it, secrets included; never shown.
-        endpoint: where that is.
+        endpoint: where that is; of several hosts, the first.
         name: what is shown.
+        hosts: each endpoint that the text names, and a text for it alone. One that serves is enough.
     """
 
     text: str
     endpoint: Endpoint
     name: str
+    hosts: tuple[tuple[Endpoint, str], ...]
 
     @property
     def is_web(self) -> bool:
@@ -116,18 +119,19 @@ def _targets(parser: argparse.ArgumentParser, texts: Sequence[str], *, has_comma
     names: dict[str, int] = {}
     for number, text in enumerate(texts, 1):
         try:
-            endpoint = Endpoint.parse(text)
+            hosts = tuple(split(text))
+            together([endpoint for endpoint, _ in hosts])
         except TargetError as problem:
             which = f"target {number}" if len(texts) > 1 else "TARGET"
             hint = (
                 "" if has_command or number == 1 else '\nA command stands after "--": resilient wait TARGET -- COMMAND'
             )
             parser.error(f"{which}: {problem}{hint}")
-        name = str(endpoint)
+        name = ", ".join(str(endpoint) for endpoint, _ in hosts)
         names[name] = names.get(name, 0) + 1
         if names[name] > 1:
             name = f"{name} ({names[name]})"
-        targets.append(Target(_resolved(text), endpoint, name))
+        targets.append(Target(_resolved(text), hosts[0][0], name, hosts))
     return tuple(targets)
 
 

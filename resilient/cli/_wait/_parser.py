@@ -21,6 +21,8 @@ targets:
   db:5432, [::1]:5432, unix:///run/x.sock, http(s)://host/path, or a URL as its
   clients write it: postgresql, mysql, redis, valkey, amqp, nats, mqtt, mongodb,
   kafka, memcached ... A URL without a port means the usual one.
+  Of a text that names several hosts, postgresql://a,b/app, one that serves is
+  enough; they are asked in their order.
   env:NAME reads the target from a variable, and keeps its password out of `ps`.
 
   It counts as up when it serves: its installed driver gets in, or else a short
