@@ -245,8 +245,12 @@ class _Walk:
             said = reader.read(exc)
             if said in ("hopeless", "not_ready", "other"):  # the client's own word vetoes whatever lies behind
                 return said, exc
-            if said == "refused" and _cause(exc) is None and _context(exc) is None:  # most texts stand alone
-                return said, exc
+            if said == "refused" and _cause(exc) is None:
+                context = _context(exc)
+                if context is None:  # most texts stand alone
+                    return said, exc
+                if type(context) is ConnectionRefusedError:  # or stand on the system's own word
+                    return said, context
         cause = _cause(exc)
         own = _own_kind(exc, cls) if issubclass(cls, OSError) or cls.__name__ == "TimeoutError" else None
         if own is not None:

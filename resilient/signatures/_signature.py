@@ -141,6 +141,13 @@ def _check_pattern(where: str, pattern: object) -> None:
         raise ValueError(f"{where} is no regular expression: {problem}") from None
 
 
+MOST_RECENT: Final = 32
+"""Texts of which it is kept, for each client, what they say."""
+
+LONGEST_RECENT: Final = 1_024
+"""Characters of such a text."""
+
+
 class Reader:
     """What reads one signature: made once, so that an error costs microseconds; which rules may hold is kept by class.
 
@@ -148,12 +155,13 @@ class Reader:
         signature: what it reads.
     """
 
-    __slots__ = ("_clauses", "_for_class", "_words", "signature")
+    __slots__ = ("_clauses", "_for_class", "_recent", "_words", "signature")
 
     def __init__(self, signature: Signature) -> None:
         self.signature: Signature = signature
         self._clauses = tuple(map(re.compile, signature.clauses))
         self._for_class: dict[type, tuple[_Compiled, ...]] = {}
+        self._recent: dict[tuple[type, object, str], Kind | None] = {}
         self._words = ""
 
     def read(self, exc: BaseException) -> Kind | None:
@@ -175,6 +183,17 @@ class Reader:
         text = str(self.signature.text(exc))
         if len(text) > LONGEST_TEXT:
             text = text[:LONGEST_TEXT]
+        key = (cls, code, text)
+        if key in self._recent:  # an outage says the same at every attempt, and each is judged several times
+            return self._recent[key]
+        kind = self._kind_of(rules, code, text)
+        if len(self._recent) >= MOST_RECENT:
+            self._recent.clear()
+        if len(text) <= LONGEST_RECENT:
+            self._recent[key] = kind
+        return kind
+
+    def _kind_of(self, rules: tuple[_Compiled, ...], code: object, text: str) -> Kind | None:
         if not self._clauses:
             return _first(rules, code, text)
         clauses = self._split(text)
@@ -186,6 +205,7 @@ class Reader:
         words = os.strerror(errno.ECONNREFUSED)
         if words != self._words or len(self._for_class) >= MOST_CLASSES:
             self._words, self._for_class = words, {}
+            self._recent.clear()
         own = {base.__name__ for base in cls.__mro__ if package(base) == self.signature.package}
         fit = [rule for rule in self.signature.rules if not rule.classes or not rule.classes.isdisjoint(own)]
         compiled: list[_Compiled] = [(rule.kind, rule.codes, _pattern(rule)) for rule in fit]
