@@ -23,7 +23,6 @@ from .events import (
     RetriesExhausted,
     RetryScheduled,
 )
-from .failover import Targets
 from .logs import log_events
 from .policy import (
     Policy,
@@ -38,6 +37,7 @@ from .refusal import Refusal, find_refusal, is_hopeless, is_not_ready, is_refuse
 if typing.TYPE_CHECKING:
     from .clients import guard
     from .diagnosis import Diagnosis, diagnose, explain
+    from .failover import Targets
     from .waiting import wait_for, wait_for_async
 
 __version__ = "0.1.0"
@@ -94,6 +94,7 @@ __all__ = [
 
 _LATER = {
     "Diagnosis": "diagnosis",
+    "Targets": "failover",
     "diagnose": "diagnosis",
     "explain": "diagnosis",
     "guard": "clients",

@@ -15,7 +15,6 @@ from ._wrapping import behind, hide_argument, name_of, place_for, refuse_unfit, 
 from .breaker import CircuitBreaker, CircuitBreakers
 from .clock import Cancellation
 from .endpoint import Endpoint
-from .failover import Order, Targets
 from .policy import Policy
 
 P = ParamSpec("P")
@@ -29,6 +28,7 @@ _DEFAULT = Policy()
 
 
 if TYPE_CHECKING:  # a Protocol is dear to build, and only type checkers look at this one
+    from .failover import Order, Targets
 
     class Decorator(Protocol):
         """What `retry_on_refused(...)` returns: a decorator that keeps the exact signature."""
@@ -306,6 +306,8 @@ def check_targets(who: str, target: object, targets: object, order: Order | None
         raise TypeError(
             f"{who}: one CircuitBreaker cannot tell the endpoints of targets= apart: give breaker=CircuitBreakers(...)"
         )
+    from .failover import Targets  # only who has several pays for it
+
     return Targets.of(targets, order)
 
 

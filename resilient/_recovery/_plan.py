@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .. import logs, signatures
 from .._scrub import scrub
 from ..breaker import CircuitBreaker, CircuitBreakers
 from ..clock import Cancellation
 from ..endpoint import Endpoint
-from ..failover import Targets
 from ..policy import Policy, RetryIf
 from ._engine import Engine, engine_of
+
+if TYPE_CHECKING:
+    from ..failover import Targets
 
 HEARTBEAT: Final = 10.0
 """Seconds between two lines of one call, or of one failover, that a quiet log shows."""

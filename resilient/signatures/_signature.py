@@ -186,12 +186,12 @@ class Reader:
         key = (cls, code, text)
         if key in self._recent:  # an outage says the same at every attempt, and each is judged several times
             return self._recent[key]
-        kind = self._kind_of(rules, code, text)
+        found = self._kind_of(rules, code, text)
         if len(self._recent) >= MOST_RECENT:
             self._recent.clear()
         if len(text) <= LONGEST_RECENT:
-            self._recent[key] = kind
-        return kind
+            self._recent[key] = found
+        return found
 
     def _kind_of(self, rules: tuple[_Compiled, ...], code: object, text: str) -> Kind | None:
         if not self._clauses:
