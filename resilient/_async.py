@@ -265,12 +265,12 @@ class Attempts(AsyncIterator[Attempt]):
             recovery, step = pause
         try:
             await wait(recovery, step)
+            self._attempt = Attempt(self._plan, self._started, recovery)
         except StopAsyncIteration as end:  # it would end the loop as if the block had succeeded
             raise RuntimeError("a block gave up on StopAsyncIteration") from end
         except BaseException:
             recovery.leave()
             raise
-        self._attempt = Attempt(self._plan, self._started, recovery)
         return self._attempt
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from . import clock
 from ._circuit import Permit
@@ -24,6 +24,7 @@ class Attempt:
 
     __slots__ = (
         "_breaker",
+        "_ended",
         "_entered",
         "_host",
         "_permit",
@@ -44,13 +45,14 @@ class Attempt:
         permit: Permit | None = None,
         host: Callable[[], object] | None = None,
     ) -> None:
+        self._recovery = recovery
+        self._entered = False
+        self._ended = False
         self._host = host
         self._breaker = breaker
         self._permit = permit
         self._plan = plan
         self._started = started
-        self._recovery = recovery
-        self._entered = False
         self.number: int = 1 if recovery is None else recovery.attempt
         self.endpoint: Endpoint | None = plan.endpoint
         if recovery is not None:
@@ -87,34 +89,47 @@ class Attempt:
         return None if self._recovery is None or self._step is None else (self._recovery, self._step)
 
     def __del__(self) -> None:
-        if not self._entered and self._recovery is not None:  # the loop was left before `with attempt:`
+        # The loop was left before `with attempt:`, or an interrupt came between.
+        if not getattr(self, "_ended", True) and self._recovery is not None:
             self._recovery.leave()
 
     def __enter__(self) -> Attempt:
         if self._entered:
             raise RuntimeError("an attempt is entered once: `for attempt in attempts(...): with attempt: ...`")
-        self._entered = True
-        return self
+        try:
+            self._entered = True
+        except BaseException:  # an interrupt: what it holds is given back
+            if self._recovery is not None:
+                self._recovery.leave()
+            raise
+        else:
+            return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        if error is None:
-            if self._recovery is not None:
-                self._recovery.succeeded()
-            elif self._breaker is not None and self._permit is not None and self._breaker.sound is not self._permit:
-                self._breaker.vote(self._permit, "success")
-            return False
-        if not isinstance(error, Exception):
+        try:
+            self._ended = True
+            return self._end(error, sys._getframe(1))
+        except BaseException as problem:
             if self._recovery is not None:
                 self._recovery.leave()
+            if not isinstance(problem, RecursionError):  # an interrupt
+                raise
+            self._step = None  # no room on the stack to decide anything
             return False
-        try:
+
+    def _end(self, error: BaseException | None, frame: FrameType) -> bool:
+        if isinstance(error, Exception):
             if self._recovery is None:
                 self._recovery = Recovery(self._plan, self._started, (), {}, self._breaker, self._permit, self._host)
-            self._step = self._recovery.failed(error, sys._getframe(1))
-        except RecursionError:  # no room on the stack to decide anything
-            self._step = None
-            if self._recovery is not None:
+            self._step = self._recovery.failed(error, frame)
+            return self._step is not None
+        if self._recovery is not None:
+            if error is None:
+                self._recovery.succeeded()
+            else:
                 self._recovery.leave()
-        return self._step is not None
+        elif error is None and self._permit is not None and self._breaker is not None:
+            self._breaker.vote(self._permit, "success")
+        return False

@@ -205,12 +205,12 @@ class Attempts(Iterator[Attempt]):
             recovery, step = pause
         try:
             wait(recovery, step)
+            self._attempt = Attempt(self._plan, self._started, recovery)
         except StopIteration as end:  # it would end the loop as if the block had succeeded
             raise RuntimeError("a block gave up on StopIteration") from end
         except BaseException:
             recovery.leave()
             raise
-        self._attempt = Attempt(self._plan, self._started, recovery)
         return self._attempt
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from .. import clock
 from .._circuit import Outcome, Permit
 from .._parking import Waiter
 from ..breaker import CircuitBreaker
@@ -21,10 +22,22 @@ class Circuits:
         breaker: the one whose leave the attempt has, or had last.
         permit: leave for one attempt, until it is settled.
         left: those of this round that have not been tried.
+        inside: circuits of the function's own that have turned it away in this round, where it has several endpoints.
         waiting: whether the call is parked.
     """
 
-    __slots__ = ("_cancellation", "_host", "_let_go", "_places", "breaker", "left", "own", "permit", "waiting")
+    __slots__ = (
+        "_cancellation",
+        "_host",
+        "_let_go",
+        "_places",
+        "breaker",
+        "inside",
+        "left",
+        "own",
+        "permit",
+        "waiting",
+    )
 
     def __init__(
         self,
@@ -38,6 +51,7 @@ class Circuits:
         self.breaker = breaker
         self.permit = permit
         self.left: list[CircuitBreaker] = []
+        self.inside: list[CircuitBreaker] = []
         self.waiting = False
         self._cancellation = cancellation
         self._host = host
@@ -48,12 +62,13 @@ class Circuits:
 
     def begin_round(self, order: Iterable[CircuitBreaker]) -> None:
         """Begin with all endpoints anew. Who was let go by a circuit that closed probes no other before."""
-        self.left = list(order)
+        self.left, self.inside = list(order), []
         if self._let_go is not None and self._let_go[1].batch and self._let_go[0] in self.left:
-            before = self.left[: self.left.index(self._let_go[0])]
+            place, now = self.left.index(self._let_go[0]), clock.now()
+            before = self.left[:place]
             if all(breaker.state != "closed" for breaker in before):
-                self.left.remove(self._let_go[0])
-                self.left.insert(0, self._let_go[0])
+                after = [breaker for breaker in before if breaker.admits(now)]
+                self.left = [self._let_go[0], *after, *self.left[place + 1 :]]
 
     def came_past(self, place: int) -> bool:
         """Whether this round has tried this endpoint of the call's own, or has come past it."""
@@ -74,6 +89,14 @@ class Circuits:
                     self._let_go[0].settled(self._let_go[1], "neutral")  # it goes elsewhere
                 return True
         return False
+
+    def turning_away(self, last: CircuitBreaker) -> tuple[CircuitBreaker, ...]:
+        """Return the circuits that keep a call from all of its endpoints; `last` is the one that it met last."""
+        if not self.inside:
+            return (last,)
+        own = [breaker for breaker in self.own if breaker.state != "closed"]
+        inside = [breaker for breaker in self.inside if breaker.blocks()]  # one that has closed would let it go at once
+        return tuple(dict.fromkeys((*own, *inside, last)))
 
     def outcome_of(self, error: Exception) -> Outcome:
         """Return what an error says of the endpoint of this attempt."""

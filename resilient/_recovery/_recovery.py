@@ -182,6 +182,7 @@ class Recovery:
     def _ask_for_leave(self) -> float | None:
         circuits = self._circuits
         assert circuits is not None
+        _need_headroom(HEADROOM)  # before a probe is taken: to give it back takes room as well
         circuits.begin_round(self._round())
         if circuits.admit():
             self._chosen()
@@ -209,6 +210,10 @@ class Recovery:
         self._chosen()
         self._attempt_started = now = clock.now()
         self._telling.failed_over(before, self.attempt, now)
+        if self._is_late(clock.now()):  # an observer took its time
+            circuits.settle("neutral", None)
+            self._telling.endpoint = before
+            return False
         return True
 
     def _nowhere_to_go(self) -> float | None:
@@ -217,7 +222,7 @@ class Recovery:
         if error is None:  # every endpoint was turned away by a circuit of the function's own
             return 0.0
         assert isinstance(error, Exception)
-        self._frame = sys._getframe(1)
+        self._frame = sys._getframe(2)  # the driver's, which the error will leave by
         try:
             delay = self._end_round(error, clock.now())
         except Exception as problem:  # noqa: BLE001  # nothing may replace the client's error
@@ -371,11 +376,14 @@ class Recovery:
 
     def _may_go_on(self, now: float) -> bool:
         """Decide whether the next endpoint of this round is tried at once; `enter()` goes there."""
-        circuits, deadline = self._circuits, self._plan.policy.deadline
-        if circuits is None or (deadline is not None and now - self._started > deadline + LATE):
-            return False
-        self._to_go_on = circuits.may_go_on(now)
+        circuits = self._circuits
+        self._to_go_on = circuits is not None and not self._is_late(now) and circuits.may_go_on(now)
         return self._to_go_on
+
+    def _is_late(self, now: float) -> bool:
+        """Whether it is too late for an attempt."""
+        deadline = self._plan.policy.deadline
+        return deadline is not None and now - self._started > deadline + LATE
 
     def _end_round(self, error: Exception, now: float) -> float | None:
         """Decide what follows a failed attempt: over several endpoints, one at each that would let it go."""
@@ -428,6 +436,11 @@ class Recovery:
             circuits.begin_round(self._round())
             if not circuits.admit():
                 return self._park(circuits.own, now)
+            if circuits.permit is not None and circuits.permit.probe:  # observers have heard of it, and took their time
+                reason = self._ended_while_waiting(clock.now())
+                if reason is not None:
+                    circuits.settle("neutral", None)
+                    return reason
             self._chosen()
         self._state.attempt_number = self._made + 1
         self._attempt_started = now
@@ -468,8 +481,10 @@ class Recovery:
             self._say_no_effect(inside)
             return None
         now = clock.now()
-        if self._plan.targets is not None:
+        circuits = self._circuits
+        if self._plan.targets is not None and circuits is not None:
             self._telling.remember(error)
+            circuits.inside.append(breaker)
             if self._may_go_on(now):
                 return 0.0
             if self._held is not None and self._made == self._state.attempt_number:  # others failed in this round
@@ -483,9 +498,10 @@ class Recovery:
                 return None
             self._seen = breaker.epoch
             return 0.0
-        reason = self._without_hope((breaker,), now)
+        breakers = (breaker,) if circuits is None else circuits.turning_away(breaker)
+        reason = self._without_hope(breakers, now)
         if reason is None:
-            self._to_park = (breaker,)
+            self._to_park = breakers
         elif self._held is None:
             self._give_up(error, reason)
             return None

@@ -96,14 +96,13 @@ class Core:
             return Permit(NO_VOTE)  # a part of the probe, which has the vote
         found: list[Permit] = []
         try:
-            done = self._locked(self._admit_locked, found, now)
+            if not self._locked(self._admit_locked, found, now):
+                return None  # in the middle of another operation of this thread
+            return found[0] if found else None
         except BaseException:  # an interrupt, in an observer: the probe is given back
             for permit in found:
                 self.vote(permit, "neutral")
             raise
-        if not done:
-            return None  # in the middle of another operation of this thread
-        return found[0] if found else None
 
     def begin_probe(self, permit: Permit, *, passes: bool) -> None:
         """Remember that this thread or task makes the probe, until its result is in."""
