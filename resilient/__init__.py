@@ -26,7 +26,6 @@ from .events import (
 from .logs import log_events
 from .policy import (
     Policy,
-    log_before_sleep,
     retry_if_not_ready,
     retry_if_refused,
     retry_if_unreachable,
@@ -38,6 +37,7 @@ if typing.TYPE_CHECKING:
     from .clients import guard
     from .diagnosis import Diagnosis, diagnose, explain
     from .failover import Targets
+    from .policy._hooks import log_before_sleep
     from .waiting import wait_for, wait_for_async
 
 __version__ = "0.1.0"
@@ -98,6 +98,7 @@ _LATER = {
     "diagnose": "diagnosis",
     "explain": "diagnosis",
     "guard": "clients",
+    "log_before_sleep": "policy._hooks",
     "wait_for": "waiting",
     "wait_for_async": "waiting",
 }

@@ -14,8 +14,6 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Final, TypeGuard
 
-from ._values import NamedTuple
-
 MOST_NODES: Final = 1_000
 """How many exceptions of one chain are looked at. A real one has fewer than twenty."""
 
@@ -68,7 +66,7 @@ def package(cls: type) -> str | None:
     return module.partition(".")[0] if type(module) is str else None
 
 
-class Anatomy(NamedTuple):
+class Anatomy:
     """Where to look in the exceptions of one class.
 
     Attributes:
@@ -77,9 +75,12 @@ class Anatomy(NamedTuple):
         carriers: those of `CARRIERS` that the class itself has, or may have.
     """
 
-    packages: frozenset[str]
-    group: bool
-    carriers: tuple[str, ...]
+    __slots__ = ("carriers", "group", "packages")
+
+    def __init__(self, packages: frozenset[str], group: bool, carriers: tuple[str, ...]) -> None:
+        self.packages = packages
+        self.group = group
+        self.carriers = carriers
 
 
 def anatomy(cls: type) -> Anatomy:

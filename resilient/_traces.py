@@ -12,7 +12,6 @@ from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn
 
 from ._causes import chain
-from ._values import NamedTuple
 
 _MARK: Final = "_resilient_gave_up"
 _NOTE: Final = "resilient: gave up after "
@@ -37,14 +36,17 @@ def raise_again(error: BaseException) -> NoReturn:
         del error, context  # the error's traceback holds this frame
 
 
-class Mark(NamedTuple):
+class Mark:
     """That a call gave up on an error: plain data of it, so that the client's exception still pickles."""
 
-    started: float
-    plan: int
-    policy: str
-    frame: int
-    thread: int
+    __slots__ = ("frame", "plan", "policy", "started", "thread")
+
+    def __init__(self, started: float, plan: int, policy: str, frame: int, thread: int) -> None:
+        self.started = started
+        self.plan = plan
+        self.policy = policy
+        self.frame = frame
+        self.thread = thread
 
 
 def mark(error: BaseException, started: float, plan: object, policy: str, frame: FrameType) -> None:
@@ -74,7 +76,7 @@ def marks(error: BaseException) -> Iterator[tuple[Mark, FrameType | None]]:
             found = object.__getattribute__(link, "__dict__").get(_MARK)
         except Exception:  # noqa: BLE001  # a hostile class: it carries no mark of ours
             continue
-        if type(found) is tuple and len(found) == len(Mark._fields):
+        if type(found) is tuple and len(found) == len(Mark.__slots__):
             its = Mark(*found)
             if _traceback(link) is None:  # some libraries strip what they carry
                 yield its, None

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 LONGEST_NAP = 86_400.0
 """Seconds of one operating-system sleep; longer ones are taken in pieces, because system calls overflow."""
@@ -62,46 +62,46 @@ class Cancellation:
         return f"<Cancellation {'cancelled' if self._cancelled else 'not cancelled'}>"
 
 
-class Signal(Protocol):
-    """What ends a pause before its time: a `Cancellation`, or whatever else has news for a sleeper."""
+if TYPE_CHECKING:  # a Protocol is dear to build, and only type checkers look at these
 
-    @property
-    def cancelled(self) -> bool:
-        """Whether the pause is over."""
-        ...
+    class Signal(Protocol):
+        """What ends a pause before its time: a `Cancellation`, or whatever else has news for a sleeper."""
 
-    def _watch(self, wake: Callable[[], object]) -> object:
-        """Register what wakes the sleeper."""
-        ...
+        @property
+        def cancelled(self) -> bool:
+            """Whether the pause is over."""
+            ...
 
-    def _unwatch(self, key: object) -> None:
-        """Forget it."""
-        ...
+        def _watch(self, wake: Callable[[], object]) -> object:
+            """Register what wakes the sleeper."""
+            ...
 
+        def _unwatch(self, key: object) -> None:
+            """Forget it."""
+            ...
 
-class Caller(Protocol):
-    """Whoever waits: one failing call."""
+    class Caller(Protocol):
+        """Whoever waits: one failing call."""
 
-    @property
-    def over(self) -> bool:
-        """Whether the call has ended."""
-        ...
+        @property
+        def over(self) -> bool:
+            """Whether the call has ended."""
+            ...
 
+    class StandIn(Protocol):
+        """What stands in for the system's clock in a test."""
 
-class StandIn(Protocol):
-    """What stands in for the system's clock in a test."""
+        def now(self) -> float:
+            """Seconds."""
+            ...
 
-    def now(self) -> float:
-        """Seconds."""
-        ...
+        def sleep(self, seconds: float, cancellation: Signal | None, caller: Caller) -> None:
+            """Pause this thread."""
+            ...
 
-    def sleep(self, seconds: float, cancellation: Signal | None, caller: Caller) -> None:
-        """Pause this thread."""
-        ...
-
-    async def sleep_async(self, seconds: float, cancellation: Signal | None, caller: Caller) -> None:
-        """Pause this task, on asyncio or trio."""
-        ...
+        async def sleep_async(self, seconds: float, cancellation: Signal | None, caller: Caller) -> None:
+            """Pause this task, on asyncio or trio."""
+            ...
 
 
 stand_in: StandIn | None = None

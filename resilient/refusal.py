@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from . import signatures
 from ._causes import BUILTINS, DEEPEST, MOST_NODES, anatomy, behind, chain, is_exception
-from ._values import NamedTuple
+from ._values import Value
 from .endpoint import Endpoint
 from .errors import CircuitOpenError
 from .signatures import LONGEST_TEXT, Kind, together
@@ -90,7 +90,7 @@ _context: Any = BaseException.__dict__["__context__"].__get__
 _args: Any = BaseException.__dict__["args"].__get__
 
 
-class Refusal(NamedTuple):
+class Refusal(Value):
     """What was found in an exception.
 
     Attributes:
@@ -219,6 +219,8 @@ class _Walk:
         self.verdicts: dict[int, tuple[Kind, BaseException] | None] = {}
 
     def judge(self, exc: BaseException, depth: int) -> tuple[Kind, BaseException] | None:
+        if type(exc) is ConnectionRefusedError and depth <= DEEPEST:
+            return "refused", exc
         key = id(exc)
         if key in self.verdicts:  # also a cycle: an exception adds nothing to itself
             return self.verdicts[key]

@@ -13,11 +13,13 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Generator
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from . import clock, events
-from .clock import Caller, Signal
 from .events import Event
+
+if TYPE_CHECKING:
+    from .clock import Caller, Signal
 
 __all__ = [
     "FakeClock",

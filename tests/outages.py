@@ -12,10 +12,12 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from resilient import Endpoint, clock
-from resilient.clock import Caller, Signal
+
+if TYPE_CHECKING:
+    from resilient.clock import Caller, Signal
 
 LATE = 0.25
 """Seconds past the deadline up to which an attempt may still begin."""

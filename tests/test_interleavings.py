@@ -12,6 +12,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,7 +20,10 @@ from resilient import Backoff, CircuitBreaker, CircuitOpenError, Policy, _circui
 from resilient._circuit import Circuit, Outcome, Permit, Rules
 from resilient._circuit import admit as _admit
 from resilient._parking import Lot, Waiter
-from resilient.clock import Caller, Cancellation, Signal
+from resilient.clock import Cancellation
+
+if TYPE_CHECKING:
+    from resilient.clock import Caller, Signal
 
 COOLDOWN = 0.1
 ENOUGH = 10.0  # seconds of play; a lost probe is replaced after 30

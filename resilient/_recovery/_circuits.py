@@ -6,12 +6,16 @@ A call has one circuit, or one for each of its endpoints, or none of its own and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from .. import clock
 from .._circuit import Outcome, Permit
 from .._parking import Waiter
 from ..breaker import CircuitBreaker
-from ..clock import Cancellation, Signal
+from ..clock import Cancellation
+
+if TYPE_CHECKING:
+    from ..clock import Signal
 
 
 class Circuits:

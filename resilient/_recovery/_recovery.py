@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import tenacity
 
@@ -17,7 +17,6 @@ from .._circuit import Permit
 from .._scrub import scrub, type_name
 from .._traces import is_inside, mark, marks, raise_again, release_frames
 from ..breaker import CircuitBreaker
-from ..clock import Signal
 from ..endpoint import Endpoint
 from ..errors import CircuitOpenError, PolicyError
 from ..refusal import hides_refusal, known_refused, turned_away
@@ -25,6 +24,9 @@ from ._circuits import Circuits
 from ._engine import Failure
 from ._plan import Plan
 from ._telling import Telling
+
+if TYPE_CHECKING:
+    from ..clock import Signal
 
 LATE: Final = 0.25
 """Seconds past the deadline up to which an attempt that was scheduled in time may still start."""

@@ -3,7 +3,6 @@
 Frozen values, checked when they are built. Nothing here sleeps, calls the user's function or looks at a clock.
 """
 
-from ._hooks import log_before_sleep
 from ._limits import StopStrategy, WaitStrategy
 from ._policy import Policy
 from ._retry_if import (
@@ -21,7 +20,6 @@ __all__ = [
     "RetryStrategy",
     "StopStrategy",
     "WaitStrategy",
-    "log_before_sleep",
     "retry_if_not_ready",
     "retry_if_refused",
     "retry_if_unreachable",

@@ -14,6 +14,8 @@ from ..refusal import judge
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
+    from ._policy import Policy
+
 
 def log_before_sleep(logger: logging.Logger = logs.logger) -> Callable[[RetryCallState], None]:
     """Return a `before_sleep` hook for plain tenacity that logs the sentence and fields of `log_events`.
@@ -55,3 +57,9 @@ def event_of(
         deadline=deadline,
         heartbeat=retry_state.attempt_number == 1,
     )
+
+
+def tell_before_sleep(policy: Policy, retry_state: RetryCallState) -> None:
+    """Tell a policy's observers, before plain tenacity sleeps, that another attempt follows."""
+    event = event_of(retry_state, policy=policy.name, attempts=policy.attempts, deadline=policy.deadline)
+    logs.tell(policy.observers, event)

@@ -19,7 +19,6 @@ from ..backoff import Backoff, seconds
 from ..errors import PolicyError
 from ..events import Observer
 from ..logs import log_events
-from ._hooks import event_of
 from ._limits import Limits, Seeded, StopStrategy, WaitStrategy, WithinDeadline
 from ._retry_if import (
     RetryIf,
@@ -31,7 +30,7 @@ from ._retry_if import (
 )
 
 if TYPE_CHECKING:
-    from tenacity import RetryCallState
+    pass
 
 
 @frozen
@@ -207,11 +206,13 @@ class Policy(Frozen):
         It retries, waits, stops, reports retries to the observers and raises the client's own error as this policy
         says. What only our own drivers do is missing: notes, cancellation, nested calls, coroutines.
         """
+        from ._hooks import tell_before_sleep
+
         return tenacity.Retrying(
             retry=tenacity.retry_all(tenacity.retry_if_exception(_is_error), self.retry),
             stop=self.stop_strategy(),
             wait=self.wait_strategy(),
-            before_sleep=functools.partial(_tell_before_sleep, self),
+            before_sleep=functools.partial(tell_before_sleep, self),
             reraise=True,
         )
 
@@ -262,10 +263,3 @@ def _identity(observer: Observer) -> object:
 
 def _is_error(error: BaseException) -> bool:
     return isinstance(error, Exception)
-
-
-def _tell_before_sleep(policy: Policy, retry_state: RetryCallState) -> None:
-    logs.tell(
-        policy.observers,
-        event_of(retry_state, policy=policy.name, attempts=policy.attempts, deadline=policy.deadline),
-    )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from .._causes import package
-from .._values import NamedTuple
+from .._values import Value
 
 Kind: TypeAlias = Literal["refused", "not_ready", "unresolved", "unreachable", "hopeless", "hidden", "other"]
 """What an error says of its endpoint.
@@ -43,7 +43,7 @@ _ENGLISH: Final = {
 }
 
 
-class Rule(NamedTuple):
+class Rule(Value):
     """One way in which a client shows something; every condition that is given must hold.
 
     Attributes:
@@ -62,7 +62,7 @@ class Rule(NamedTuple):
     text: str | None = None
 
 
-class Signature(NamedTuple):
+class Signature(Value):
     """How one client library shows a refusal, a server that is not ready, and what waiting cannot mend.
 
     Attributes:
