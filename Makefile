@@ -30,7 +30,7 @@ demo:
 	@$(PY) -m resilient demo
 
 # Without ARGS, in three processes side by side: the tests with many servers mostly wait.
-GUARDED = $(wildcard tests/test_guard_*.py)
+GUARDED = $(filter-out tests/test_guard_redis%, $(wildcard tests/test_guard_*.py))
 SERVED = $(wildcard tests/test_integration_*.py tests/test_cli_*.py tests/test_handshakes*.py) tests/test_corpus.py \
 	tests/test_diagnosis.py tests/test_doctor.py tests/test_machine_servers.py tests/test_waiting.py
 
