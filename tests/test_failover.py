@@ -215,10 +215,10 @@ def test_a_sticky_call_begins_with_the_endpoint_that_worked_last() -> None:
 def test_a_sticky_call_tries_the_others_in_the_order_in_which_they_were_given() -> None:
     servers, targets = Servers(A, B, C), Targets(*ALL)
     targets.prefer(C)
-    connect = retry_on_refused(servers.__call__, targets=targets, policy=QUIET.replace(attempts=1))
+    connect = retry_on_refused(servers.__call__, targets=targets, policy=QUIET.replace(attempts=2))
     with pytest.raises(ConnectionRefusedError):
         connect()
-    assert servers.asked == [C, A, B]
+    assert servers.asked == [C, A, B] * 2
 
 
 def test_functions_with_the_same_targets_stay_together() -> None:
@@ -499,6 +499,7 @@ def test_the_attempts_of_a_round_have_its_number(fake_clock: FakeClock) -> None:
         ("postgres://a,[::1],c:7/app", ["postgresql://a:5432", "postgresql://[::1]:5432", "postgresql://c:7"]),
         ("postgresql:///app?host=a,b&port=1,2", ["postgresql://a:1", "postgresql://b:2"]),
         ("postgresql:///app?host=a%2Cb&port=7", ["postgresql://a:7", "postgresql://b:7"]),
+        ("postgresql:///app?host=a%2cb", ["postgresql://a:5432", "postgresql://b:5432"]),
         ("postgresql://a/app", ["postgresql://a:5432"]),
         ("postgresql://me:1,b:2@c/app", ["postgresql://c:5432"]),
         ("host=a,b port=1,2 password='a, b'", ["postgresql://a:1", "postgresql://b:2"]),
@@ -541,7 +542,7 @@ def test_targets_are_pickled_with_their_order() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "says"),
     [
-        ({"targets": ()}, TargetError, "empty"),
+        ({"targets": ()}, TargetError, "^targets are empty; name at least one"),
         ({"targets": ""}, TargetError, "empty"),
         ({"targets": ("a:1", "a:1")}, TargetError, "targets 1 and 2 are the same endpoint"),
         ({"targets": ("a:1", "b:1", "A:1")}, TargetError, "targets 1 and 3 are the same endpoint"),
@@ -549,6 +550,8 @@ def test_targets_are_pickled_with_their_order() -> None:
         ({"targets": ("redis://a", "valkey://b")}, TargetError, r"different schemes \(redis, valkey\)"),
         ({"targets": ("a:1", "redis://b")}, TargetError, r"different schemes \(redis, tcp\)"),
         ({"targets": "a:1,,b:2"}, TargetError, "one of them is empty"),
+        ({"targets": "a:1,"}, TargetError, "one of them is empty"),
+        ({"targets": "host=a port=1,2"}, TargetError, 'names 2 hosts, and "host" has 1'),
         ({"targets": "host=a,b,c port=1,2"}, TargetError, 'names 3 hosts, and "port" has 2'),
         ({"targets": "postgresql://a/app?host=b,c"}, TargetError, "says two things"),
         ({"targets": "mongodb+srv://cluster"}, TargetError, "DNS SRV"),
