@@ -13,7 +13,7 @@ import sys
 from typing import Any, Final, Literal
 
 from . import signatures
-from ._causes import BUILTINS, DEEPEST, MOST_NODES, anatomy, behind, chain, is_exception
+from ._causes import BUILTINS, DEEPEST, MOST_NODES, anatomy, behind, chain, is_exception, wrapped_context
 from ._values import Value
 from .endpoint import Endpoint
 from .errors import CircuitOpenError
@@ -252,7 +252,8 @@ class _Walk:
                 if context is None:  # most texts stand alone
                     return said, exc
                 if type(context) is ConnectionRefusedError:  # or stand on the system's own word
-                    return said, context
+                    wrapped = wrapped_context(exc, cls, vouched=reader.signature.vouches)
+                    return said, exc if wrapped is None else wrapped
         cause = _cause(exc)
         own = _own_kind(exc, cls) if issubclass(cls, OSError) or cls.__name__ == "TimeoutError" else None
         if own is not None:

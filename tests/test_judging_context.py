@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from resilient import is_hopeless, is_refused, is_unreachable
+from resilient import find_refusal, is_hopeless, is_refused, is_unreachable, signatures
 
 LIB = '''
 import asyncio
@@ -463,3 +463,63 @@ def test_a_clients_text_counts_only_out_of_its_own_classes() -> None:
     assert not is_refused(in_module("app.errors", SQL)["OperationalError"](LIBPQ))
     assert not is_refused(in_module("psycopg_like", SQL)["OperationalError"](LIBPQ))
     assert not is_refused(RuntimeError(LIBPQ))
+
+
+def test_the_words_of_a_second_client_are_not_read_from_the_refusal_of_a_first() -> None:
+    """Both were refused, and what is told is what the error itself says, that of the replica."""
+    psycopg = in_module("psycopg.errors", SQL)
+
+    def primary_or_replica() -> None:
+        try:
+            raise ConnectionRefusedError(111, "the primary")
+        except ConnectionRefusedError:
+            raise psycopg["OperationalError"](LIBPQ)  # noqa: B904  # the application's own handler
+
+    error = error_of(primary_or_replica)
+    found = find_refusal(error)
+    assert found is not None
+    assert found.evidence is error
+
+
+def test_a_text_that_is_no_plain_text_is_not_kept_for_others() -> None:
+    """One that claims to be equal to every other would answer for them."""
+
+    class Chameleon(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            return hash("the database system is starting up")
+
+        def __str__(self) -> str:
+            return self
+
+    class Sly(in_module("psycopg.errors", SQL)["OperationalError"]):  # type: ignore[misc]
+        def __str__(self) -> str:
+            return self.args[0]
+
+    Sly.__module__ = "psycopg.errors"
+    assert is_refused(Sly(Chameleon(LIBPQ)))
+    assert not is_refused(Sly("the database system is starting up"))
+
+
+def test_what_another_thread_has_just_forgotten_is_read_anew() -> None:
+    """What is known of a text is thrown away when there is too much of it."""
+
+    class Vanishing(dict[Any, Any]):
+        def __contains__(self, key: object) -> bool:
+            found = super().__contains__(key)
+            self.clear()
+            return found
+
+    error = in_module("psycopg.errors", SQL)["OperationalError"](LIBPQ)
+    assert is_refused(error)
+    reader = signatures.find(type(error))
+    assert reader is not None
+    reader._recent = Vanishing(reader._recent)
+    try:
+        assert [is_refused(error) for _ in range(3)] == [True] * 3
+    finally:
+        reader._recent = {}

@@ -6,7 +6,7 @@ Decides nothing. It is asked by whoever decides, and holds no error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from .. import clock, events, logs
 from .._scrub import describe, type_name
@@ -60,59 +60,37 @@ class Telling:
     def remember(self, error: Exception) -> None:
         """Keep what this endpoint, one of several, said last."""
         if self.tried is not None and self.endpoint is not None:
-            kind, evidence = self.judge(error)
             self.tried.pop(self.endpoint, None)  # the one that was tried last stands last
-            self.tried[self.endpoint] = EndpointFailure(
-                target=self.endpoint, kind=kind, error_type=type_name(error), error_text=describe(evidence)
-            )
+            self.tried[self.endpoint] = EndpointFailure(target=self.endpoint, **self._said(error))
 
     def scheduled(self, error: Exception, attempt: int, now: float, delay: float) -> None:
         """Tell that another attempt follows."""
-        plan = self._plan
-        kind, evidence = self.judge(error)
+        policy = self._plan.policy
         heartbeat = self._heard is None or now - self._heard >= HEARTBEAT
         if heartbeat:
             self._heard = now
-        logs.tell(
-            plan.policy.observers,
-            RetryScheduled(
-                call=plan.call,
-                policy=plan.policy.name,
-                target=self.endpoint,
-                attempt=attempt,
-                elapsed=now - self._started,
-                delay=delay,
-                kind=kind,
-                error_type=type_name(error),
-                error_text=describe(evidence),
-                attempts=plan.policy.attempts,
-                deadline=plan.policy.deadline,
-                heartbeat=heartbeat,
-                tried=self._failures(),
-            ),
+        event = RetryScheduled(
+            **self._call(attempt, now),
+            **self._said(error),
+            delay=delay,
+            attempts=policy.attempts,
+            deadline=policy.deadline,
+            heartbeat=heartbeat,
+            tried=self._failures(),
         )
+        logs.tell(policy.observers, event)
 
     def failed_over(self, before: Endpoint | None, attempt: int, now: float) -> None:
         """Tell that the attempt goes on with another endpoint."""
-        plan = self._plan
         failure = None if self.tried is None or before is None else self.tried.get(before)
         if failure is None or self.endpoint is None or not self.wanted:
             return
-        logs.tell(
-            plan.policy.observers,
-            FailedOver(
-                call=plan.call,
-                policy=plan.policy.name,
-                target=failure.target,
-                attempt=attempt,
-                elapsed=now - self._started,
-                next_target=self.endpoint,
-                kind=failure.kind,
-                error_type=failure.error_type,
-                error_text=failure.error_text,
-                heartbeat=plan.beats(now),
-            ),
+        event = FailedOver(
+            **{**self._call(attempt, now), **vars(failure)},
+            next_target=self.endpoint,
+            heartbeat=self._plan.beats(now),
         )
+        logs.tell(self._plan.policy.observers, event)
 
     def parked(
         self, breakers: Sequence[CircuitBreaker], error: BaseException | None, attempt: int, now: float, heartbeat: bool
@@ -120,63 +98,45 @@ class Telling:
         """Tell that the call waits for these circuits; `error` is its own last one."""
         if not self.wanted:
             return
-        plan = self._plan
-        kind, text, name = None, breakers[0].last_error or "", _CIRCUIT_OPEN
-        if error is not None:
-            kind, evidence = self.judge(error)
-            text, name = describe(evidence), type_name(error)
-        logs.tell(
-            plan.policy.observers,
-            CallParked(
-                call=plan.call,
-                policy=plan.policy.name,
-                target=self.endpoint or breakers[0].target,
-                attempt=attempt,
-                elapsed=now - self._started,
-                breaker=", ".join(breaker.name for breaker in breakers),
-                parked=max(breaker.parked for breaker in breakers),
-                kind=kind,
-                error_type=name,
-                error_text=text,
-                deadline=plan.policy.deadline,
-                heartbeat=heartbeat,
-                tried=self._failures(),
-            ),
+        policy = self._plan.policy
+        unread = {"kind": None, "error_type": _CIRCUIT_OPEN, "error_text": breakers[0].last_error or ""}
+        event = CallParked(
+            **{**self._call(attempt, now), "target": self.endpoint or breakers[0].target},
+            **(unread if error is None else self._said(error)),
+            breaker=", ".join(breaker.name for breaker in breakers),
+            parked=max(breaker.parked for breaker in breakers),
+            deadline=policy.deadline,
+            heartbeat=heartbeat,
+            tried=self._failures(),
         )
+        logs.tell(policy.observers, event)
 
     def recovered(self, attempt: int) -> None:
         """Tell that it has succeeded after all."""
-        plan = self._plan
         if self.wanted:
-            logs.tell(
-                plan.policy.observers,
-                CallRecovered(
-                    call=plan.call,
-                    policy=plan.policy.name,
-                    target=self.endpoint,
-                    attempt=attempt,
-                    elapsed=clock.now() - self._started,
-                ),
-            )
+            logs.tell(self._plan.policy.observers, CallRecovered(**self._call(attempt, clock.now())))
 
     def exhausted(self, error: BaseException, attempt: int, now: float, reason: str) -> None:
         """Tell that it gives up on this error, and note it there."""
-        plan = self._plan
-        kind, evidence = self.judge(error)
-        event = RetriesExhausted(
-            call=plan.call,
-            policy=plan.policy.name,
-            target=self.endpoint,
-            attempt=attempt,
-            elapsed=now - self._started,
-            kind=kind,
-            error_type=type_name(error),
-            error_text=describe(evidence),
-            reason=reason,
-            tried=self._failures(),
-        )
+        event = RetriesExhausted(**self._call(attempt, now), **self._said(error), reason=reason, tried=self._failures())
         set_note(error, f"resilient: {logs.gave_up(event)}")
-        logs.tell(plan.policy.observers, event)
+        logs.tell(self._plan.policy.observers, event)
+
+    # What several events have in common.
+
+    def _call(self, attempt: int, now: float) -> dict[str, Any]:
+        plan = self._plan
+        return {
+            "call": plan.call,
+            "policy": plan.policy.name,
+            "target": self.endpoint,
+            "attempt": attempt,
+            "elapsed": now - self._started,
+        }
+
+    def _said(self, error: BaseException) -> dict[str, Any]:
+        kind, evidence = self.judge(error)
+        return {"kind": kind, "error_type": type_name(error), "error_text": describe(evidence)}
 
     def _failures(self) -> tuple[EndpointFailure, ...]:
         return () if self.tried is None else tuple(self.tried.values())

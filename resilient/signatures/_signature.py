@@ -147,6 +147,8 @@ MOST_RECENT: Final = 32
 LONGEST_RECENT: Final = 1_024
 """Characters of such a text."""
 
+_UNREAD: Final = object()
+
 
 class Reader:
     """What reads one signature: made once, so that an error costs microseconds; which rules may hold is kept by class.
@@ -180,12 +182,13 @@ class Reader:
                 break
         else:
             return None
-        text = str(self.signature.text(exc))
+        text = str.__str__(str(self.signature.text(exc)))  # no subclass takes part in what follows
         if len(text) > LONGEST_TEXT:
             text = text[:LONGEST_TEXT]
         key = (cls, code, text)
-        if key in self._recent:  # an outage says the same at every attempt, and each is judged several times
-            return self._recent[key]
+        known = self._recent.get(key, _UNREAD)  # an outage says the same at every attempt, each judged several times
+        if known is not _UNREAD:
+            return known  # type: ignore[return-value]  # what `_kind_of` returned
         found = self._kind_of(rules, code, text)
         if len(self._recent) >= MOST_RECENT:
             self._recent.clear()
