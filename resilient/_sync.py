@@ -93,6 +93,7 @@ def protect_by_targets(function: Callable[..., Any], plan: Plan, adopt: Callable
 
     Its first argument is that endpoint.
     """
+    # As behind one circuit, written out once more: that one would be over its bound if it looked for its endpoint.
     starts, targets = plan.starts, plan.targets
     assert targets is not None
 

@@ -9,15 +9,17 @@ import asyncio
 import contextlib
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import programs
-from conftest import requires
+import pytest
+from conftest import ready_to_start, requires
 
 from resilient import Backoff, CircuitBreaker, CircuitOpenError, Policy
+from resilient.cli._servers import ValkeyServer
 from resilient.testing import refused_port
 
 PATIENT = Policy.startup().replace(deadline=20.0, observers=())
@@ -235,3 +237,12 @@ def _own_network() -> list[str]:
         if subprocess.run(["unshare", spaces, "true"], capture_output=True, check=False).returncode == 0:
             return ["unshare", spaces]
     return requires("leave to unshare a network")
+
+
+@pytest.fixture(scope="module", name="server")
+def lasting_valkey() -> Iterator[ValkeyServer]:
+    """A Valkey that forgets nothing when it is killed: what it was told is on its disk before it answers."""
+    with ready_to_start(lambda: ValkeyServer(arguments=["--appendonly", "yes", "--appendfsync", "always"])) as found:
+        found.start()
+        found.wait_ready(30)
+        yield found

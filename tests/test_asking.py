@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import resource
@@ -57,8 +58,8 @@ class SpokenError(ShyError):
 ShyError.__module__ = SpokenError.__module__ = "shy"
 
 
-@pytest.fixture(autouse=True)
-def shy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextlib.contextmanager
+def known_as_shy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Its signature; what other tests have asked is forgotten, and a busy machine has all the time it takes."""
     _asking._latest.clear()
     monkeypatch.setattr(_asking, "BOUND", 10)
@@ -66,6 +67,12 @@ def shy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     teach(Signature(package="shy", rules=(other, Rule(kind="hidden", classes=frozenset({"ShyError"})))))
     yield
     forget("shy")
+
+
+@pytest.fixture(autouse=True)
+def shy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with known_as_shy(monkeypatch):
+        yield
 
 
 class Counting:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from drivers import QUIET, Driver, noted, notes_of, on_every_driver, refusal
-from test_asking import ShyError
+from test_asking import ShyError, known_as_shy
 from test_failover_hostile import A, B, C, Cluster, breakers, fails, nothing_is_left, trip, tripped
 from test_recovery_corners import failed, nearly_full
 
@@ -31,13 +31,11 @@ from resilient import (
     RetriesExhausted,
     RetryScheduled,
     Targets,
-    _asking,
     clock,
     retry_on_refused,
 )
 from resilient._recovery import Plan, Recovery
 from resilient._traces import marks
-from resilient.signatures import Rule, Signature, forget, teach
 from resilient.testing import FakeClock, RecordedEvents, late_server, no_retries, refused_port
 
 PATIENT = QUIET.replace(deadline=None)
@@ -537,13 +535,8 @@ def test_a_caller_that_two_circuits_let_go_counts_for_both(fake_clock: FakeClock
 
 @pytest.fixture
 def shy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A client that hides its refusals; a busy machine has all the time it takes."""
-    _asking._latest.clear()
-    monkeypatch.setattr(_asking, "BOUND", 10)
-    other = Rule(kind="other", classes=frozenset({"SpokenError"}))
-    teach(Signature(package="shy", rules=(other, Rule(kind="hidden", classes=frozenset({"ShyError"})))))
-    yield
-    forget("shy")
+    with known_as_shy(monkeypatch):
+        yield
 
 
 @on_every_driver

@@ -12,8 +12,7 @@ from resilient import clients
 
 def test_a_driver_that_puts_an_object_in_the_place_of_its_module_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """As kombu does, once it is imported: that has no spec."""
-    assert sys.modules["kombu"] is not None
-    assert kombu.Connection is not None
+    assert kombu.__spec__ is None
     monkeypatch.setitem(clients.DRIVERS, "amqp", (("kombu", "kombu"),))
     found = clients.driver_for("amqp")
     assert found is not None

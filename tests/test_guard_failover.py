@@ -93,27 +93,21 @@ def of_psycopg2(targets: Targets) -> int:
         connection.close()
 
 
-async def of_asyncpg(targets: Targets) -> int:
-    connect = guard(asyncpg.connect, policy=QUICK, targets=targets)
-    connection = await connect(host=NOWHERE, port=9, user="postgres", database="postgres")
-    try:
-        return await connection.fetchval("select inet_server_port()")
-    finally:
-        await connection.close()
+LOGIN: dict[str, Any] = {"host": NOWHERE, "port": 9, "user": "postgres", "database": "postgres"}
 
 
-async def of_asyncpg_dsn(targets: Targets) -> int:
-    connect = guard(asyncpg.connect, policy=QUICK, targets=targets)
-    connection = await connect(f"postgresql://postgres@{NOWHERE}:9/postgres")
+async def of_asyncpg(*where: str, targets: Targets, **settings: Any) -> int:
+    connection: Any = await guard(asyncpg.connect, policy=QUICK, targets=targets)(*where, **settings)
     try:
-        return await connection.fetchval("select inet_server_port()")
+        port: int = await connection.fetchval("select inet_server_port()")
+        return port
     finally:
         await connection.close()
 
 
 async def of_asyncpg_pool(targets: Targets) -> int:
     make = guard(asyncpg.create_pool, policy=QUICK, targets=targets)
-    async with make(host=NOWHERE, port=9, user="postgres", database="postgres", min_size=1) as pool:
+    async with make(**LOGIN, min_size=1) as pool:
         return await pool.fetchval("select inet_server_port()")
 
 
@@ -126,7 +120,7 @@ def of_sqlalchemy(driver: str, targets: Targets) -> int:
     with made.connect() as connection:
         port: Any = connection.scalar(sqlalchemy.text("select inet_server_port()"))
     made.dispose()
-    return port  # type: ignore[no-any-return]
+    return port
 
 
 async def of_sqlalchemy_async(driver: str, targets: Targets) -> int:
@@ -134,7 +128,7 @@ async def of_sqlalchemy_async(driver: str, targets: Targets) -> int:
     async with made.connect() as connection:
         port = await connection.scalar(sqlalchemy.text("select inet_server_port()"))
     await made.dispose()
-    return port  # type: ignore[no-any-return]
+    return port
 
 
 POSTGRES: tuple[tuple[str, Callable[[Targets], Any]], ...] = (
@@ -144,8 +138,11 @@ POSTGRES: tuple[tuple[str, Callable[[Targets], Any]], ...] = (
     ("psycopg async", of_psycopg_async),
     ("psycopg_pool", of_psycopg_pool),
     ("psycopg2", of_psycopg2),
-    ("asyncpg", of_asyncpg),
-    ("asyncpg dsn", of_asyncpg_dsn),
+    (
+        "asyncpg",
+        lambda targets: of_asyncpg(targets=targets, host=NOWHERE, port=9, user="postgres", database="postgres"),
+    ),
+    ("asyncpg dsn", lambda targets: of_asyncpg(f"postgresql://postgres@{NOWHERE}:9/postgres", targets=targets)),
     ("asyncpg pool", of_asyncpg_pool),
     ("sqlalchemy psycopg", functools.partial(of_sqlalchemy, "psycopg")),
     ("sqlalchemy psycopg2", functools.partial(of_sqlalchemy, "psycopg2")),
@@ -193,7 +190,7 @@ def login(**others: Any) -> dict[str, Any]:
 def of_pymysql(targets: Targets) -> int:
     with guard(pymysql.connect, policy=QUICK, targets=targets)(**login()) as connection, connection.cursor() as cursor:
         cursor.execute("select @@port")
-        return cursor.fetchone()[0]  # type: ignore[index, no-any-return]
+        return cursor.fetchone()[0]
 
 
 async def of_mysql_async(library: Any, targets: Targets) -> int:
@@ -201,7 +198,7 @@ async def of_mysql_async(library: Any, targets: Targets) -> int:
     try:
         async with connection.cursor() as cursor:
             await cursor.execute("select @@port")
-            return (await cursor.fetchone())[0]  # type: ignore[no-any-return]
+            return (await cursor.fetchone())[0]
     finally:
         connection.close()
 
@@ -210,7 +207,7 @@ async def of_mysql_pool(library: Any, targets: Targets) -> int:
     make = guard(library.create_pool, policy=QUICK, targets=targets)
     async with make(**login(), minsize=1) as pool, pool.acquire() as connection, connection.cursor() as cursor:
         await cursor.execute("select @@port")
-        return (await cursor.fetchone())[0]  # type: ignore[no-any-return]
+        return (await cursor.fetchone())[0]
 
 
 def of_sqlalchemy_mysql(targets: Targets) -> int:
@@ -218,7 +215,7 @@ def of_sqlalchemy_mysql(targets: Targets) -> int:
     with made.connect() as connection:
         port: Any = connection.scalar(sqlalchemy.text("select @@port"))
     made.dispose()
-    return port  # type: ignore[no-any-return]
+    return port
 
 
 MYSQL: tuple[tuple[str, Callable[[Targets], Any]], ...] = (
@@ -253,18 +250,18 @@ def valkey_server() -> Iterator[ValkeyServer]:
 
 def of_redis(library: Any, targets: Targets) -> int:
     with guard(library.Redis if library is redis else library.Valkey, policy=QUICK, targets=targets)(NOWHERE, 9) as it:
-        return it.config_get("port")["port"]  # type: ignore[no-any-return]
+        return it.config_get("port")["port"]
 
 
 def of_redis_url(library: Any, targets: Targets) -> int:
     with guard(library.from_url, policy=QUICK, targets=targets)(f"redis://{NOWHERE}:9") as client:
-        return client.config_get("port")["port"]  # type: ignore[no-any-return]
+        return client.config_get("port")["port"]
 
 
 async def of_redis_async(library: Any, targets: Targets) -> int:
     make = library.asyncio.Redis if library is redis else library.asyncio.Valkey
     async with guard(make(host=NOWHERE, port=9), policy=QUICK, targets=targets) as client:
-        return (await client.config_get("port"))["port"]  # type: ignore[no-any-return]
+        return (await client.config_get("port"))["port"]
 
 
 REDIS = (of_redis, of_redis_url, of_redis_async)

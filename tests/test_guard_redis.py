@@ -19,13 +19,15 @@ import pytest
 import redis
 import valkey
 from conftest import ready_to_start
-from guarding import Guarded
+from guarding import Guarded, lasting_valkey
 
 from resilient import Backoff, CircuitBreaker, CircuitBreakers, Endpoint, Policy
 from resilient.cli._servers import ValkeyServer
 from resilient.clients import guard
 from resilient.clients.redis import ping, serves
 from resilient.testing import late_server, refused_port
+
+__all__ = ["lasting_valkey"]
 
 LIBRARIES = {"redis": "Redis", "valkey": "Valkey"}
 
@@ -104,14 +106,6 @@ on_each_library = pytest.mark.parametrize("library", [redis, valkey], ids=lambda
 
 def client_of(library: Any) -> Any:
     return getattr(library, LIBRARIES[library.__name__.partition(".")[0]])
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ready_to_start(lambda: ValkeyServer(arguments=["--appendonly", "yes", "--appendfsync", "always"])) as found:
-        found.start()
-        found.wait_ready(30)
-        yield found
 
 
 @on_each

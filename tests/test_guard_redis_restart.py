@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 import valkey
-from conftest import ready_to_start
+from guarding import lasting_valkey
 from under_load import Load
 
 from resilient.cli._servers import ValkeyServer
 from resilient.clients import guard
 
+__all__ = ["lasting_valkey"]
+
 on_each_library = pytest.mark.parametrize(
     "make", [redis.Redis, valkey.Valkey], ids=lambda make: make.__module__.partition(".")[0]
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ready_to_start(lambda: ValkeyServer(arguments=["--appendonly", "yes", "--appendfsync", "always"])) as found:
-        found.start()
-        found.wait_ready(30)
-        yield found
 
 
 def asynchronous(make: Any) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import guarding
@@ -144,12 +145,15 @@ class Load:
                 self.failed.append((its, error, late))
             self._changed.notify_all()
 
+    def _commands(self, number: int) -> Iterator[tuple[str, bool]]:
+        """Yield a name for each command of one worker, and whether the server was dead before it began."""
+        for count in itertools.count():
+            if self._over:
+                return
+            yield f"{number}-{count}", self._restart.dead
+
     def _work(self, number: int, insert: Callable[[str], object]) -> None:
-        count = 0
-        while not self._over:
-            its = f"{number}-{count}"
-            count += 1
-            late = self._restart.dead
+        for its, late in self._commands(number):
             try:
                 insert(its)
             except Exception as error:
@@ -158,11 +162,7 @@ class Load:
                 self._note(its, None, late)
 
     async def _work_async(self, number: int, insert: Callable[[str], Coroutine[Any, Any, object]]) -> None:
-        count = 0
-        while not self._over:
-            its = f"{number}-{count}"
-            count += 1
-            late = self._restart.dead
+        for its, late in self._commands(number):
             try:
                 await insert(its)
             except Exception as error:
