@@ -780,6 +780,7 @@ def test_hosts_of_which_none_serves_are_not_in_time() -> None:
         done = run("wait", f"127.0.0.1:{one},127.0.0.1:{other}", "-t", "0.3")
     assert done.returncode == 124
     assert f"127.0.0.1:{one}, 127.0.0.1:{other}" in done.stderr
+    assert f"to see more: resilient doctor 127.0.0.1:{one} 127.0.0.1:{other}\n" in done.stderr
 
 
 @pytest.mark.parametrize("password", [PASSWORD, ODD])

@@ -67,7 +67,8 @@ class Log(Screen):
             row, found = seen
             self.line(f"{found.endpoint}: {found.meaning} ({found.code})")
             self.line(f"help: {found.help}")
-            self.line(f"to see more: resilient doctor {row.name.partition(' ')[0]}")
+            hosts = " ".join(name.partition(" ")[0] for name in row.name.split(", "))
+            self.line(f"to see more: resilient doctor {hosts}")
 
     def hand_over(self, command: str) -> None:
         if self.options.volume > 0:
