@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
@@ -18,8 +20,10 @@ from guarding import Guarded
 
 from resilient import CircuitBreaker, CircuitBreakers, Endpoint, is_refused
 from resilient.clients import guard
-from resilient.clients.grpc import ping
+from resilient.clients.grpc import _core, ping
 from resilient.testing import LateServer, refused_port
+
+READY = grpc.ChannelConnectivity.READY.value[0]
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -59,6 +63,7 @@ class Server:
         self.held = LateServer()
         self.port = self.held.port
         self.server: Any = None
+        self.client: Any = None  # a channel that has to notice, when it is killed
 
     def start(self) -> None:
         self.server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
@@ -70,6 +75,14 @@ class Server:
         if self.server is not None:
             self.server.stop(None).wait()
             self.server = None
+            self._wait_until_noticed()
+
+    def _wait_until_noticed(self) -> None:
+        """What a channel sends that takes itself for connected is lost, and no guard sends it again."""
+        core, ends = None if self.client is None else _core(self.client), time.monotonic() + 20
+        while core is not None and core.check_connectivity_state(False) == READY:
+            assert time.monotonic() < ends
+            time.sleep(0.005)
 
     def wait_ready(self, timeout: float) -> None:
         """It is ready as soon as it is started."""
@@ -130,7 +143,17 @@ def test_it_waits_for_its_server(guarded: Guarded, server: Server) -> None:
 
 @on_each
 def test_it_outlives_a_restart(guarded: Guarded, server: Server) -> None:
-    guarding.outlives_a_restart(guarded, server)
+    def use(channel: Any) -> Any:
+        server.client = channel
+        return guarded.use(channel)
+
+    async def use_async(channel: Any) -> Any:
+        server.client = channel
+        return await guarded.use(channel)
+
+    noticed = dataclasses.replace(guarded, use=use_async if guarded.is_async else use)
+    guarding.outlives_a_restart(noticed, server)
+    server.client = None
 
 
 @on_each
