@@ -39,6 +39,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "_causes": ("test_causes.py", "test_judging*.py"),
     "_recovery": (
         "test_retry.py",
+        "test_call_circuits.py",
         "test_parking.py",
         "test_recovery_corners.py",
         "test_parking_corners.py",
@@ -57,8 +58,9 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_asking.py",
         "test_failover.py",
         "test_failover_corners.py",
+        "test_failover_preference.py",
     ),
-    "failover": ("test_failover.py", "test_failover_corners.py"),
+    "failover": ("test_targets.py", "test_failover.py", "test_failover_corners.py"),
     "_asking": ("test_asking.py",),
 }
 

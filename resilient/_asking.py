@@ -137,8 +137,6 @@ def _refuses(endpoint: Endpoint, question: Question) -> bool:
 def _addresses(endpoint: Endpoint) -> list[tuple[int, Any]]:
     if endpoint.path is not None:
         return [(socket.AF_UNIX, endpoint.path)]
-    if endpoint.host is None or endpoint.port is None:
-        return []
     found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 

@@ -91,7 +91,7 @@ def anatomy(cls: type) -> Anatomy:
         anything = any("__getattr__" in vars(base) for base in bases) or cls.__getattribute__ not in _PLAIN_ACCESS
         found = Anatomy(
             frozenset(its for base in bases if (its := package(base)) is not None),
-            any(base.__name__ == "BaseExceptionGroup" for base in bases[:-2]),
+            any(base.__name__ == "BaseExceptionGroup" for base in bases),
             tuple(name for name in CARRIERS if anything or any(name in vars(base) for base in bases)),
         )
         if len(_anatomies) >= MOST_CLASSES:

@@ -79,7 +79,7 @@ _OTHER_NAMES: Final = {
 _FILES: Final = frozenset({"duckdb", "file", "sqlite", "sqlite3"})
 _LIBPQ: Final = frozenset({"cockroachdb", "postgresql", "redshift"})
 _MYSQL: Final = frozenset({"mariadb", "mysql"})
-_WEB: Final = frozenset({"http", "https", "ws", "wss"})
+WEB: Final = frozenset({"http", "https", "ws", "wss"})
 
 _LONGEST_TARGET: Final = 16_384
 _LONGEST_SCHEME: Final = 32
@@ -292,7 +292,7 @@ def _read_url(scheme: str, rest: str) -> Endpoint:
     if "@" in rest[end:]:
         # "user:12/3@host": the authority ends at the first slash, so "user" would be the host and 12 its port.
         _refuse(f'("{scheme}") has an "@" after the first "/", "?" or "#"; {_ENCODE}')
-    if "#" in rest and name not in _WEB:  # libpq and SQLAlchemy take it for a letter, others for the end of the URL
+    if "#" in rest and name not in WEB:  # libpq and SQLAlchemy take it for a letter, others for the end of the URL
         _refuse(f'("{scheme}") has a "#"; {_ENCODE}')
     if " " in authority:
         _refuse(f'("{scheme}") has a space before its path; percent-encode it (%20)')
@@ -308,7 +308,7 @@ def _read_url(scheme: str, rest: str) -> Endpoint:
         return _read_libpq(name, _one(host, fields["host"]), fields["hostaddr"], _one(port, fields["port"]))
     if name in _MYSQL and (socket := _read_query(query, "unix_socket")["unix_socket"]):
         return Endpoint(scheme="unix", path=socket)
-    if name not in _WEB:
+    if name not in WEB:
         fields = _read_query(query, "host", "port")  # of redis-py, PyMySQL and others
         host, port = _one(host, fields["host"]) or "", _one(port, fields["port"]) or None
     if not host:

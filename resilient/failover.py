@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Container, Iterable
 from typing import Any, Final, Literal, NoReturn, TypeAlias, get_args
 
-from .endpoint import Endpoint, read_words, variable
+from .endpoint import WEB, Endpoint, read_words, variable
 from .errors import TargetError
 
 Order: TypeAlias = Literal["sticky", "in_order", "shuffled"]
@@ -99,7 +99,7 @@ class Targets:
         places = list(range(len(self.endpoints)))
         if self.order == "shuffled":
             random.shuffle(places)
-        elif self.current_place:
+        else:
             places.insert(0, places.pop(self.current_place))
         return places
 
@@ -157,9 +157,10 @@ def split(text: str | Endpoint) -> list[tuple[Endpoint, str]]:
         raise TypeError(f"a target must be a str or an Endpoint, not {_type_of(text)}")
     name, value = variable(text)
     try:
-        if name is not None and variable(value)[0] is not None:
+        texts = _split(value)
+        if name is not None and any(variable(each)[0] is not None for each in texts):
             _refuse('names another environment variable; "env:" is followed once')
-        return [(Endpoint.parse(each), each) for each in _split(value)]
+        return [(Endpoint.parse(each), each) for each in texts]
     except TargetError as error:
         if name is None:
             raise
@@ -188,6 +189,8 @@ def _split_url(url: str) -> list[str]:
     path, mark, query = tail.partition("?")
     if len(hosts) > 1:
         return [f"{scheme}{user}{at}{host}{tail}" for host in hosts]
+    if scheme[:-3].lower() in WEB:
+        return [url]  # what its query says is said to the server
     fields = [part.partition("=") for part in query.split("&") if part]
     several = {key: _parts(value.replace("%2C", ",").replace("%2c", ",")) for key, _, value in fields if key in _WORDS}
     count = max(map(len, several.values()), default=1)
@@ -217,7 +220,7 @@ def _each(several: dict[str, list[str]], count: int) -> list[dict[str, str]]:
     for key, values in several.items():
         if len(values) not in (1, count) or (len(values) == 1 and key != "port"):
             _refuse(f'names {count} hosts, and "{key}" has {len(values)}; give one for each host')
-    return [{key: values[place if len(values) > 1 else 0] for key, values in several.items()} for place in range(count)]
+    return [{key: values[place % len(values)] for key, values in several.items()} for place in range(count)]
 
 
 def _parts(text: str) -> list[str]:

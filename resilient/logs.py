@@ -178,8 +178,9 @@ def _sentence(event: Event) -> str:
         where = "" if event.target is None else f" to {event.target}"
         return f"{event.call}: connected{where} at attempt {event.attempt} after {event.elapsed:.2f} s"
     if isinstance(event, CallParked):
-        calls = "this call waits" if event.parked == 1 else f"{event.parked} calls wait"
-        limit = "" if event.deadline is None else f", this one at most {event.deadline:g} s in all"
+        alone = event.parked == 1
+        calls = "this call waits" if alone else f"{event.parked} calls wait"
+        limit = "" if event.deadline is None else f",{'' if alone else ' this one'} at most {event.deadline:g} s in all"
         if len(event.tried) > 1:
             return f"{event.call}: all circuits are open ({_said(event.tried)}); {calls} for their next probe{limit}"
         return f"{event.call}: circuit {event.breaker} is open ({_error(event)}); {calls} for its next probe{limit}"

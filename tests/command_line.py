@@ -190,6 +190,6 @@ def written(command: str) -> str:
 
 if __name__ == "__main__":  # write the tables anew
     page = PAGE.read_text(encoding="utf-8")
-    for name in ("wait", "plan"):
+    for name in ("wait", "doctor", "plan"):
         page = page.replace(written(name), reference(name))
     PAGE.write_text(page, encoding="utf-8")

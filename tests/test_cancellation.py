@@ -13,7 +13,16 @@ import pytest
 import trio
 from drivers import DRIVERS, QUIET, Client, Driver, down, noted, notes_of, on_every_driver, refusal
 
-from resilient import Backoff, Cancellation, Event, Policy, RetriesExhausted, RetryScheduled, retry_on_refused
+from resilient import (
+    Backoff,
+    Cancellation,
+    CircuitBreaker,
+    Event,
+    Policy,
+    RetriesExhausted,
+    RetryScheduled,
+    retry_on_refused,
+)
 from resilient.testing import RecordedEvents
 
 A_MINUTE = Policy(backoff=Backoff(initial=60, maximum=60, jitter="none"), deadline=None, observers=())
@@ -63,6 +72,19 @@ def test_another_thread_ends_a_pause_at_once(driver: Driver) -> None:
     assert error.__context__ is None
     assert notes_of(error) == noted("resilient: gave up after 1 attempt in 0.0 s (cancelled)")
     assert cancel._wakers == {}
+
+
+@on_every_driver
+def test_another_thread_ends_a_pause_behind_a_closed_circuit_as_well(driver: Driver) -> None:
+    """The call waits for its own time then, and not in the line of the circuit."""
+    cancel, client = Cancellation(), down()
+    once = Once(cancel.cancel)
+    circuit = CircuitBreaker("db", observers=())
+    begun = time.monotonic()
+    policy = A_MINUTE.replace(observers=(once,))
+    assert driver.fail(client, policy=policy, cancel=cancel, breaker=circuit) is client.raised
+    assert (circuit.state, circuit.parked) == ("closed", 0)
+    assert late(begun) < 30
 
 
 @on_every_driver

@@ -239,6 +239,15 @@ def test_the_order_is_cause_then_args_then_attributes_then_context() -> None:
     assert spread(error) == [[cause], [argument], [attribute], [context]]
 
 
+def test_a_cause_that_has_been_looked_at_is_left_out() -> None:
+    """The rest stands in its order; what is vouched for is still not followed past a cause."""
+    cause, argument, context = KeyError(1), KeyError(2), caught_in(__name__)
+    error = having(LibraryError(argument), __context__=context, __cause__=cause)
+    assert list(behind(error, vouched=True, cause=False)) == [[argument]]
+    error.__suppress_context__ = False
+    assert list(behind(error, cause=False)) == [[argument], [context]]
+
+
 def test_nothing_lies_behind_a_plain_error() -> None:
     for error in (LibraryError(), ValueError("text"), OSError(111, "no"), LibraryError("text", 5, None, ("a", 2))):
         assert spread(error) == []

@@ -347,6 +347,22 @@ def test_what_an_old_libpq_says_has_one_meaning(package: Any) -> None:
     assert {text: kind_of(package.OperationalError(text)) for text in told} == told
 
 
+@pytest.mark.parametrize("package", [psycopg, psycopg2], ids=["psycopg", "psycopg2"])
+def test_a_server_that_serves_otherwise_than_was_asked_for_is_not_ready(package: Any) -> None:
+    """libpq asks it, by `target_session_attrs`; a server that says the same sentence itself is not meant."""
+    server = 'connection to server at "db" (10.0.0.5), port 5432 failed: '
+    said = ("session is read-only", "session is not read-only", "server is in hot standby mode")
+    told: dict[str, str | None] = {
+        **{f"{server}{text}\n": "not_ready" for text in (*said, "server is not in hot standby mode")},
+        'could not make a writable connection to server "db:5432"\n': "not_ready",  # before PostgreSQL 14
+        f"{server}session is read-only\n{server}Connection refused\n": "not_ready",
+        f'{server}FATAL:  database "session is read-only" does not exist\n': "hopeless",
+        f"{server}FATAL:  session is read-only\n": None,
+        f"{server}the session is read-only\n": None,
+    }
+    assert {text: kind_of(package.OperationalError(text)) for text in told} == told
+
+
 def test_silence_is_a_timeout_or_nothing_known() -> None:
     """All clients side by side, because libpq waits two seconds at least.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import Terminal, run, started
+from command_line import Terminal, reference, run, started, written
 from fake_servers import postgres, redis_server, serve, silence
 
 from resilient.cli import COMMANDS, doctor
@@ -61,6 +61,8 @@ def test_a_target_that_does_not_is_1() -> None:
         ["--timeout", "nan", "127.0.0.1:1"],
         ["--timeout", f"redis://:{SECRET}@x"],
         ["--timeout", "1e9", "127.0.0.1:1"],
+        ["--timeout", "11m", "127.0.0.1:1"],
+        ["--timeout", "none", "127.0.0.1:1"],
         ["--frobnicate", "127.0.0.1:1"],
         ["env:RESILIENT_NOT_SET"],
         [f"postgresql://me:{SECRET}@"],
@@ -233,5 +235,5 @@ def test_help_lines_can_be_pasted() -> None:
             assert "#" not in done.stdout
 
 
-def test_the_parser_is_made_for_the_reference() -> None:
-    assert doctor.make_parser().prog == "resilient doctor"
+def test_the_reference_has_the_options_of_the_parser() -> None:
+    assert written("doctor") == reference("doctor"), "write it anew: python tests/command_line.py"

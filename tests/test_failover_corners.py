@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import tenacity
 from drivers import QUIET, Driver, noted, notes_of, on_every_driver, refusal
 from test_asking import ShyError, known_as_shy
 from test_failover_hostile import A, B, C, Cluster, breakers, fails, nothing_is_left, trip, tripped
@@ -22,6 +23,7 @@ from resilient import (
     CallParked,
     Cancellation,
     CircuitBreaker,
+    CircuitBreakers,
     CircuitChanged,
     CircuitOpenError,
     Endpoint,
@@ -115,6 +117,47 @@ def test_no_probe_begins_late_because_an_observer_of_its_circuit_took_its_time(
     (given_up,) = recorded_events.of(RetriesExhausted)
     assert given_up.reason == ("cancelled" if cancels else "deadline 15 s, woken 55.00 s late")
     nothing_is_left(circuits)
+
+
+@on_every_driver
+def test_a_probe_that_would_begin_late_is_given_back_before_anybody_hears_that_the_call_has_ended(
+    driver: Driver, fake_clock: FakeClock
+) -> None:
+    """An observer that takes its time keeps nobody from probing."""
+    circuits, cluster, probing = tripped(B), Cluster(), list[tuple[str, bool]]()
+    fake_clock.advance(10)
+
+    def slow(event: Event) -> None:
+        if isinstance(event, FailedOver):
+            probing.append((circuits[B].state, circuits[B].snapshot().probing))
+            fake_clock.advance(60)
+        if isinstance(event, RetriesExhausted):
+            probing.append((circuits[B].state, circuits[B].snapshot().probing))
+
+    policy = QUIET.replace(deadline=5, observers=(slow,))
+    assert fails(driver, cluster, policy=policy, targets=(A, B), breaker=circuits) is cluster.raised
+    assert cluster.tried == [A]
+    assert probing == [("half-open", True), ("half-open", False)]
+
+
+@on_every_driver
+def test_a_probe_after_a_park_that_would_begin_late_is_given_back_before_anybody_hears_that_the_call_has_ended(
+    driver: Driver, fake_clock: FakeClock
+) -> None:
+    probing: list[tuple[str, bool]] = []
+
+    def slow(event: Event) -> None:
+        if isinstance(event, CircuitChanged) and event.state == "half-open":
+            fake_clock.advance(60)
+        if isinstance(event, RetriesExhausted):
+            probing.append((circuits[A].state, circuits[A].snapshot().probing))
+
+    circuits = tripped(A, observers=(slow,))
+    trip(circuits[B])
+    circuits[B].isolate()
+    policy = QUIET.replace(deadline=15, observers=(slow,))
+    assert isinstance(fails(driver, Cluster(A), policy=policy, targets=(A, B), breaker=circuits), CircuitOpenError)
+    assert probing == [("half-open", False)]
 
 
 @on_every_driver
@@ -234,6 +277,76 @@ def test_where_every_circuit_inside_turns_the_call_away_it_waits_for_the_first_t
 
 
 @on_every_driver
+def test_a_limit_ends_a_round_whose_last_endpoint_was_turned_away_by_a_circuit_inside(
+    driver: Driver, fake_clock: FakeClock, recorded_events: RecordedEvents
+) -> None:
+    """With the error of the endpoint that was dialled, and with no further attempt."""
+    circuit, tried = open_for(10), list[Endpoint]()
+
+    def connect(endpoint: Endpoint) -> str:
+        tried.append(endpoint)
+        if endpoint == B:
+            circuit.call(refusal)
+        raise refusal("dialled")
+
+    error = fails(driver, connect, policy=QUIET.replace(attempts=1), targets=(A, B))
+    assert (str(error), tried, fake_clock.now()) == (str(refusal("dialled")), [A, B], 0)
+    (event,) = recorded_events.of(RetriesExhausted)
+    assert event.reason == "limit 1 attempt"
+    assert [(it.target, it.error_type) for it in event.tried] == [
+        (A, "ConnectionRefusedError"),
+        (B, "resilient.errors.CircuitOpenError"),
+    ]
+
+
+@on_every_driver
+def test_a_pause_follows_a_round_whose_last_endpoint_was_turned_away_by_a_circuit_inside(
+    driver: Driver, fake_clock: FakeClock
+) -> None:
+    """As it follows one in which all of them failed."""
+    circuit, tried = open_for(10), list[tuple[Endpoint, float]]()
+
+    def connect(endpoint: Endpoint) -> str:
+        tried.append((endpoint, fake_clock.now()))
+        if endpoint == B:
+            circuit.call(refusal)
+        if len(tried) == 1:
+            raise refusal()
+        return str(endpoint)
+
+    policy = QUIET.replace(backoff=Backoff(initial=3, maximum=3, jitter="none"))
+    protected = driver.protect_at(connect, policy=policy, targets=(A, B), breaker=breakers(trip_after=5))
+    assert driver.run(protected) == str(A)
+    assert tried == [(A, 0), (B, 0), (A, 3)]
+
+
+@on_every_driver
+def test_a_round_in_which_circuits_inside_turned_away_from_every_endpoint_is_no_attempt(
+    driver: Driver, fake_clock: FakeClock, recorded_events: RecordedEvents
+) -> None:
+    """Also where an earlier round has failed: the call waits for them, and then makes its second attempt."""
+    circuits = [open_for(60, "a"), open_for(60, "b")]
+    for circuit in circuits:
+        circuit.reset()
+    tried: list[tuple[Endpoint, float]] = []
+
+    def connect(endpoint: Endpoint) -> str:
+        tried.append((endpoint, fake_clock.now()))
+        if len(tried) <= 2:
+            raise refusal()
+        if len(tried) == 3:
+            for circuit in circuits:
+                trip(circuit)
+        return circuits[endpoint == B].call(lambda: str(endpoint))
+
+    policy = QUIET.replace(attempts=2, deadline=None, backoff=Backoff(initial=3, maximum=3, jitter="none"))
+    protected = driver.protect_at(connect, policy=policy, targets=(A, B), breaker=breakers(trip_after=5))
+    assert driver.run(protected) == str(A)
+    assert tried == [(A, 0), (B, 0), (A, 3), (B, 3), (A, 63)]
+    assert [event.breaker for event in recorded_events.of(CallParked)] == ["a, b"]
+
+
+@on_every_driver
 def test_an_isolated_circuit_inside_does_not_keep_a_call_from_waiting_for_another(
     driver: Driver, fake_clock: FakeClock
 ) -> None:
@@ -325,6 +438,57 @@ def test_what_it_gave_up_on_between_two_endpoints_is_marked_with_the_frame_it_le
         found = [frame for _, frame in marks(error)]
     assert found == [sys._getframe()]
     del found  # in a circle with this frame
+
+
+def refused_by_a(fake_clock: FakeClock, policy: Policy) -> tuple[Recovery, CircuitBreakers]:
+    """A call that A has refused and that would go on with B, but B's circuit is isolated in this moment."""
+    circuits = breakers(trip_after=5)
+    plan = Plan(policy, "connect", None, None, circuits, Targets(A, B))
+    its = Recovery(plan, clock.now(), (), {}, circuits[A], circuits[A].sound)
+    assert failed(its, refusal()) == 0
+    circuits[B].isolate()
+    return its, circuits
+
+
+def test_a_round_that_ends_between_two_endpoints_is_followed_by_a_pause(fake_clock: FakeClock) -> None:
+    """And holds neither a frame nor the error for longer than it has to."""
+    policy = QUIET.replace(backoff=Backoff(initial=3, maximum=3, jitter="none"))
+    its, circuits = refused_by_a(fake_clock, policy)
+    assert (its.enter(0), its.over) == (3, False)
+    assert (its._frame, its._state.outcome) == (None, None)
+    fake_clock.advance(3)
+    assert (its.woken(), its.endpoint, its.attempt) == (None, A, 2)
+    its.succeeded()
+    circuits[B].reset()
+    nothing_is_left(circuits)
+
+
+def test_a_strategy_that_fails_between_two_endpoints_ends_the_call_and_is_named(
+    fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[Any] = []
+    policy = QUIET.replace(stop=lambda state: bool(1 // 0), observers=(told.append,), name="P")
+    its, _ = refused_by_a(fake_clock, policy)
+    assert (its.enter(0), its.over) == (None, True)
+    assert [event.reason for event in told] == ["the policy failed with ZeroDivisionError"]
+    (record,) = caplog.records
+    assert "policy P of connect" in record.getMessage()
+    with pytest.raises(ConnectionRefusedError):
+        its.reraise()
+
+
+def test_a_round_of_which_no_endpoint_was_dialled_begins_anew_at_once(fake_clock: FakeClock) -> None:
+    """A circuit inside has turned the call away at A, and B's has just been isolated: there is no error of its own."""
+    circuits = breakers()
+    plan = Plan(QUIET, "connect", None, None, circuits, Targets(A, B))
+    its = Recovery(plan, clock.now(), (), {}, circuits[A], circuits[A].sound)
+    assert failed(its, open_for(10).rejection()) == 0
+    circuits[B].isolate()
+    assert (its.enter(0), its.over) == (0, False)
+    assert (its.woken(), its.endpoint, its.attempt) == (None, A, 1)
+    its.leave()
+    circuits[B].reset()
+    nothing_is_left(circuits)
 
 
 @on_every_driver
@@ -583,6 +747,20 @@ def test_refusals_that_are_hidden_are_all_told_of(driver: Driver, recorded_event
 # Nothing is left.
 
 
+def test_a_refusal_that_was_hidden_is_not_told_of_the_same_error_raised_again(shy: None, fake_clock: FakeClock) -> None:
+    """Some clients keep one exception object; the second time, the port was open."""
+    told: list[Any] = []
+    policy = QUIET.replace(retry=tenacity.retry_if_exception_type(ShyError), observers=(told.append,))
+    its = Recovery(Plan(policy, "connect", A, None), clock.now(), (), {})
+    error = ShyError("it did not work")
+    for refused in (True, False):
+        assert failed(its, error) == 0
+        assert its.question == A
+        assert its.answered(refused) == 0
+        assert its.woken() is None
+    assert [event.kind for event in told] == ["refused", None]
+
+
 class Refused(ConnectionRefusedError):
     """A refusal that can be watched: builtin errors take no weak references."""
 
@@ -696,3 +874,22 @@ def test_where_the_stack_is_nearly_full_a_call_goes_on_or_its_error_flies_as_it_
     assert {str(B), ("not called", True)} <= ends <= {str(B), ("refused", True, 1, 0), ("not called", True)}
     assert went_on
     assert [record.getMessage() for record in caplog.records if "ignored" in record.getMessage()] == []
+
+
+@pytest.mark.parametrize("driver", [Driver("sync", "function"), Driver("sync", "block")], ids=str)
+def test_where_the_stack_is_nearly_full_a_probe_that_is_refused_comes_back_or_is_not_taken(driver: Driver) -> None:
+    """To give it back takes room as well."""
+    now = clock.now
+    ends: set[tuple[str, str]] = set()
+    for left in range(100):
+        circuits, cluster = tripped(A, B), Cluster()
+        protected = driver.protect_at(cluster, policy=QUIET.replace(attempts=1), targets=(A, B), breaker=circuits)
+        clock.now = lambda: now() + 100
+        try:
+            nearly_full(left, protected)
+        except (ConnectionRefusedError, RecursionError) as error:
+            ends.add((type(error).__name__, circuits[A].state))
+        finally:
+            clock.now = now
+        nothing_is_left(circuits)
+    assert ends == {("ConnectionRefusedError", "open"), ("RecursionError", "open")}

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import asyncpg
+import psycopg
+import psycopg2
 import pytest
 from clients import kind_of
 from conftest import ready_to_start
@@ -303,6 +306,77 @@ def test_a_standby_that_recovers_is_waited_for_while_the_primary_is_dead(postgre
         assert cluster.served[1] == 0
         promote(postgres[1])
         cluster.wait_for_more(1)
+
+
+READ_WRITE = {"target_session_attrs": "read-write"}
+
+
+def psycopg2_read_write(host: str | None, port: int | None) -> Any:
+    return psycopg2.connect(host=host, port=port, user="postgres", password=PASSWORD, **READ_WRITE)
+
+
+def psycopg_read_write(host: str | None, port: int | None) -> Any:
+    return psycopg.connect(host=host, port=port, user="postgres", password=PASSWORD, **READ_WRITE)
+
+
+async def asyncpg_read_write(host: str | None, port: int | None) -> Any:
+    return await asyncpg.connect(
+        host=host, port=port, user="postgres", password=PASSWORD, database="postgres", **READ_WRITE
+    )
+
+
+@contextlib.contextmanager
+def read_only(server: PostgresServer) -> Iterator[None]:
+    """A server that takes reading sessions only."""
+
+    def say(statement: str) -> None:
+        with connect_psycopg(server, PASSWORD) as connection:
+            connection.autocommit = True
+            connection.execute("set default_transaction_read_only = off")
+            connection.execute(statement)
+            connection.execute("select pg_reload_conf()")
+
+    say("alter system set default_transaction_read_only = on")
+    try:
+        yield
+    finally:
+        say("alter system reset default_transaction_read_only")
+
+
+@pytest.mark.parametrize("connect", [psycopg_read_write, psycopg2_read_write, asyncpg_read_write])
+def test_a_server_that_reads_only_is_passed_over_by_who_asks_for_one_that_writes(
+    connect: Callable[..., Any], postgres: list[PostgresServer]
+) -> None:
+    """The client asks, by `target_session_attrs`, and its answer counts as "not ready"."""
+    first, second = serving(postgres)
+    targets, told = Targets(*(f"{it.host}:{it.port}" for it in (first, second))), list[Event]()
+    policy = POLICY.replace(observers=(told.append,))
+
+    @retry_on_refused(targets=targets, policy=policy)
+    def open_one(endpoint: Endpoint) -> Any:
+        answer = connect(endpoint.host, endpoint.port)
+        return asyncio.run(close(answer)) if asyncio.iscoroutine(answer) else answer.close()
+
+    with read_only(first):
+        wait_until_read_only(first)
+        open_one()
+    assert targets.current == targets.endpoints[1]
+    (event,) = told[:1]
+    assert isinstance(event, FailedOver)
+    assert event.kind == "not_ready"
+
+
+async def close(coroutine: Any) -> None:
+    await (await coroutine).close()
+
+
+def wait_until_read_only(server: PostgresServer) -> None:
+    """A server reads its settings anew when it comes to that."""
+    while True:
+        with connect_psycopg(server, PASSWORD) as connection:
+            if connection.execute("show default_transaction_read_only").fetchone() == ("on",):
+                return
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("order", ["in_order", "shuffled"])

@@ -545,3 +545,24 @@ def test_a_stop_strategy_sees_what_the_circuit_said_where_no_attempt_was_made(fa
     assert given.woken() is None
     assert seen[0] is made_of_it
     assert type(seen[1]) is CircuitOpenError
+
+
+@on_every_driver
+def test_a_call_that_probes_waits_for_the_circuit_inside_that_turned_it_away_and_for_no_other(
+    driver: Driver, fake_clock: FakeClock, recorded_events: RecordedEvents
+) -> None:
+    """Its own circuit would let it go at once, and it would be turned away inside again and again."""
+    own = CircuitBreaker("own", trip_after=1, cooldown=TEN, observers=())
+    inside = CircuitBreaker("inside", trip_after=1, cooldown=TEN, observers=())
+    for circuit in (own, inside):
+        circuit.settle(circuit.admit(), refusal())
+        fake_clock.advance(5)
+    tried: list[float] = []
+
+    def connect() -> str:
+        tried.append(fake_clock.now())
+        return inside.call(lambda: "connected")
+
+    assert driver.run(driver.protect(connect, policy=QUIET.replace(deadline=None), breaker=own)) == "connected"
+    assert tried == [10, 15]
+    assert [event.breaker for event in recorded_events.of(CallParked)] == ["inside"]

@@ -167,6 +167,18 @@ def test_a_text_that_cannot_be_read_is_refused_with_a_reason(text: str, said: st
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "deadline={}", "attempts={}", "backoff={}", "backoff=1..{}", "factor={}", "jitter={}", "retry={}", "{}=3"],
+)
+def test_a_url_that_was_given_by_mistake_is_repeated_without_its_password(text: str) -> None:
+    """Somebody has read the wrong variable; a traceback goes to a log."""
+    with pytest.raises(PolicyError) as caught:
+        Policy.parse(text.format("postgresql://app:s3cret@db/app"))
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
 @pytest.mark.parametrize("text", [None, 3, b"attempts=3", ["attempts=3"], Policy()])
 def test_only_text_is_read(text: Any) -> None:
     with pytest.raises(PolicyError):

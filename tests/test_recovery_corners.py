@@ -189,6 +189,18 @@ def test_a_plan_has_one_breaker_or_one_for_each_endpoint(breaker: CircuitBreaker
     assert many.breaker_for(("db:5432",), {}) is breakers[Endpoint.parse("db:5432")]
 
 
+def test_a_plan_shows_that_calls_go_elsewhere_once_in_ten_seconds() -> None:
+    """And not ten seconds after the last that was kept quiet."""
+    plan = plan_of(target="db:5432")
+    assert [now for now in (0.0, 5.0, 9.9, 10.0, 15.0, 20.0, 29.0, 30.5, 40.0, 40.5) if plan.beats(now)] == [
+        0.0,
+        10.0,
+        20.0,
+        30.5,
+        40.5,
+    ]
+
+
 def test_a_target_that_cannot_be_found_has_no_breaker(caplog: pytest.LogCaptureFixture) -> None:
 
     def where() -> str:

@@ -107,7 +107,7 @@ class Circuits:
         breaker = self.breaker or (self._let_go and self._let_go[0])
         return "neutral" if breaker is None else breaker.outcome_of(error)
 
-    def settle(self, outcome: Outcome, error: BaseException | None) -> None:
+    def settle(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """Count the result of an attempt."""
         if self._let_go is not None and self._let_go[1].batch:
             self._let_go[0].settled(self._let_go[1], outcome)

@@ -169,7 +169,6 @@ class Recovery:
             self._to_begin = False
             return self._ask_for_leave()
         if self._to_go_on:
-            self._to_go_on = False
             if self._go_on():
                 return None
             step = self._nowhere_to_go()
@@ -213,7 +212,7 @@ class Recovery:
         self._attempt_started = now = clock.now()
         self._telling.failed_over(before, self.attempt, now)
         if self._is_late(clock.now()):  # an observer took its time
-            circuits.settle("neutral", None)
+            circuits.settle("neutral")
             self._telling.endpoint = before
             return False
         return True
@@ -225,8 +224,10 @@ class Recovery:
             return 0.0
         assert isinstance(error, Exception)
         self._frame = sys._getframe(2)  # the driver's, which the error will leave by
+        now = clock.now()
         try:
-            delay = self._end_round(error, clock.now())
+            self._show(error, now)
+            delay = self._end_round(error, now)
         except Exception as problem:  # noqa: BLE001  # nothing may replace the client's error
             logs.complain(f"policy {self._policy_name()}", type_name(error), problem)
             self._give_up(error, f"the policy failed with {type_name(problem)}")
@@ -237,7 +238,9 @@ class Recovery:
         return delay
 
     def _chosen(self) -> None:
-        if self._plan.targets is not None and self._circuits is not None and self._circuits.breaker is not None:
+        if self._plan.targets is not None:
+            assert self._circuits is not None
+            assert self._circuits.breaker is not None
             self._telling.endpoint = self._circuits.breaker.target
 
     def leave(self) -> None:
@@ -246,8 +249,8 @@ class Recovery:
         if self._circuits is not None:
             if self._circuits.waiting:
                 self._circuits.leave_lines()
-            self._circuits.settle("neutral", None)
-        self._held = self._rejection = self._telling.refused = None
+            self._circuits.settle("neutral")
+        self._drop_errors()
 
     def failed(self, error: Exception, frame: FrameType | None = None) -> float | None:
         """Decide, inside the `except`, what follows this error: seconds to pause, or None: let it fly.
@@ -285,7 +288,7 @@ class Recovery:
             self._state.outcome = self._frame = None  # they hold the error, its frames and their sockets
         if delay is None:
             self.over = True
-            self._held = self._rejection = self._telling.refused = None
+            self._drop_errors()
         elif opened is None:
             self._held = error
         else:
@@ -322,8 +325,8 @@ class Recovery:
     def reraise(self) -> NoReturn:
         """Raise the last error after a pause that no attempt follows, as it was."""
         error = self._held
-        self._held = self._rejection = self._telling.refused = None
         assert error is not None
+        self._drop_errors()
         try:
             raise_again(error)
         finally:
@@ -333,13 +336,18 @@ class Recovery:
         """Tell that an attempt after the first one succeeded."""
         circuits, telling, targets = self._circuits, self._telling, self._plan.targets
         if circuits is not None:
-            circuits.settle("success", None)
-            if targets is not None and telling.endpoint is not None and circuits.came_past(targets.current_place):
+            circuits.settle("success")
+            if targets is not None and circuits.came_past(targets.current_place):
+                assert telling.endpoint is not None
                 targets.worked(telling.endpoint, self._preference, telling.tried or ())
         self.over = True
-        self._held = self._rejection = telling.refused = None
+        self._drop_errors()
         if self._made or (circuits is not None and circuits.has_waited):
             telling.recovered(self.attempt)
+
+    def _drop_errors(self) -> None:
+        """Hold no error any longer."""
+        self._held = self._rejection = self._telling.refused = None
 
     def _whom_to_ask(self) -> Endpoint | None:
         """Return the endpoint whose port can tell, or None where nobody would try again for its answer."""
@@ -355,8 +363,7 @@ class Recovery:
         if not clock.patience:
             return None
         plan, state, now = self._plan, self._state, clock.now()
-        state.outcome_timestamp = now
-        state.outcome = Failure(state.attempt_number, error)
+        self._show(error, now)
         verdict = plan.policy.retry(state)
         if not verdict:
             return None
@@ -376,6 +383,11 @@ class Recovery:
                 return 0.0
         return self._end_round(error, now)
 
+    def _show(self, error: BaseException, now: float) -> None:
+        """Show tenacity's strategies how the attempt has ended."""
+        self._state.outcome_timestamp = now
+        self._state.outcome = Failure(self._state.attempt_number, error)
+
     def _may_go_on(self, now: float) -> bool:
         """Decide whether the next endpoint of this round is tried at once; `enter()` goes there."""
         circuits = self._circuits
@@ -388,11 +400,12 @@ class Recovery:
         return deadline is not None and now - self._started > deadline + LATE
 
     def _end_round(self, error: Exception, now: float) -> float | None:
-        """Decide what follows a failed attempt: over several endpoints, one at each that would let it go."""
+        """Decide what follows a failed attempt: over several endpoints, one at each that would let it go.
+
+        The strategies have been shown the error.
+        """
         plan, state = self._plan, self._state
         policy = plan.policy
-        state.outcome_timestamp = now
-        state.outcome = Failure(state.attempt_number, error)
         if self._engine is None:
             self._engine = state.retry_object = plan.engine.copy()
             self._engine.begin()
@@ -417,9 +430,7 @@ class Recovery:
             self._final = True  # this delay ends at the deadline: one last attempt
         if self._telling.wanted:
             self._telling.scheduled(error, self.attempt, now, delay)
-            spent = clock.now() - now  # by a slow observer: its time is taken from the pause
-            if spent > 0:
-                return max(0.0, delay - spent)
+            return max(0.0, delay - (clock.now() - now))  # a slow observer's time is taken from the pause
         return delay
 
     def _after_pause(self, now: float) -> float | str | None:
@@ -438,11 +449,10 @@ class Recovery:
             circuits.begin_round(self._round())
             if not circuits.admit():
                 return self._park(circuits.own, now)
-            if circuits.permit is not None and circuits.permit.probe:  # observers have heard of it, and took their time
-                reason = self._ended_while_waiting(clock.now())
-                if reason is not None:
-                    circuits.settle("neutral", None)
-                    return reason
+            reason = self._ended_while_waiting(clock.now())  # observers have heard of a probe, and took their time
+            if reason is not None:
+                circuits.settle("neutral")
+                return reason
             self._chosen()
         self._state.attempt_number = self._made + 1
         self._attempt_started = now
@@ -464,8 +474,7 @@ class Recovery:
         stop = plan.policy.stop
         if stop is None:
             return False
-        state.outcome_timestamp = now
-        state.outcome = Failure(state.attempt_number, self._held or self._rejection or self._open_error())
+        self._show(self._held or self._rejection or self._open_error(), now)
         taken, state.upcoming_sleep = state.upcoming_sleep, 0.0
         if stop(state):
             return True
@@ -484,13 +493,15 @@ class Recovery:
             return None
         now = clock.now()
         circuits = self._circuits
-        if self._plan.targets is not None and circuits is not None:
+        if self._plan.targets is not None:
+            assert circuits is not None
             self._telling.remember(error)
             circuits.inside.append(breaker)
             if self._may_go_on(now):
                 return 0.0
-            if self._held is not None and self._made == self._state.attempt_number:  # others failed in this round
+            if self._made == self._state.attempt_number:  # others failed in this round
                 assert isinstance(self._held, Exception)
+                self._show(self._held, now)
                 delay = self._end_round(self._held, now)
                 self._ended = delay is None
                 return delay or 0.0
@@ -546,13 +557,13 @@ class Recovery:
 
     def _without_hope(self, breakers: Iterable[CircuitBreaker], now: float) -> str | None:
         """Say why there is no sense in waiting for any of these circuits, or None."""
-        reasons: dict[str, None] = {}
+        reasons: list[str] = []
         for breaker in breakers:
             reason = self._no_sense_in(breaker, now)
             if reason is None:
                 return None
-            reasons[reason] = None
-        return "; ".join(reasons)
+            reasons.append(reason)
+        return "; ".join(dict.fromkeys(reasons))
 
     def _no_sense_in(self, breaker: CircuitBreaker, now: float) -> str | None:
         if breaker.state == "isolated":
@@ -569,7 +580,8 @@ class Recovery:
         return None
 
     def _open_error(self) -> CircuitOpenError:
-        breaker = None if self._circuits is None else self._circuits.waited_for()
+        assert self._circuits is not None
+        breaker = self._circuits.waited_for()
         assert breaker is not None
         return breaker.rejection()
 

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from .. import __version__
+from ._parsing import Parser
 
 COMMANDS = {
     "wait": "wait until a database, broker, cache or web server serves, then run a command",
@@ -62,9 +63,7 @@ def _end(status: int) -> NoReturn:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="resilient", description="What a Python program does when a connection is refused."
-    )
+    parser = Parser(prog="resilient", description="What a Python program does when a connection is refused.")
     parser.add_argument("--version", action="version", version=f"resilient-connect {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     for name, summary in COMMANDS.items():

@@ -5,7 +5,6 @@ Uses the public face only, as a reader's own program would.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import sys
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import CircuitBreaker, Policy, retry_on_refused
 from ._crowd import CALLERS, Crowd, crowd_table
+from ._parsing import Parser
 from ._promises import PromiseError, must_be_broken, must_refuse
 from ._servers import PostgresServer, ServerError, ValkeyServer
 from ._stage import BOLD, GREEN, RED, Act, Caller, Screen, table
@@ -38,7 +38,7 @@ ORDERS = 3  # rows that must outlive the crash
 
 def run(argv: Sequence[str]) -> int:
     """Play the demo. Returns 0 only if everything it promises happened, 1 otherwise."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="resilient demo",
         description="Real servers come up late, die and come back on free loopback ports, and no call fails. "
         "Takes about 16 seconds. Exit status 0 only if all of it happened.",

@@ -9,7 +9,6 @@ import argparse
 import functools
 import json
 import logging
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +18,8 @@ from typing import Final
 from ..diagnosis import Diagnosis, diagnose
 from ..diagnosis._bounded import Look
 from ..endpoint import Endpoint
-from ..errors import TargetError
-from ._wait._parser import Formatter
+from ..errors import PolicyError, TargetError
+from ._parsing import Formatter, Parser, deadline
 from ._wait._secrets import hide_from_process_table
 
 MOST_AT_ONCE: Final = 64
@@ -33,8 +32,9 @@ examples:
   resilient doctor env:DATABASE_URL       keeps the password out of the process table
   resilient doctor localhost:5432 --json
 
-TARGET is host:port, a URL, unix:///path or env:NAME, as for "resilient wait". Of a URL
-with user and password these are tried as well, where its driver is installed.
+TARGET is host:port, a URL, unix:///path or env:NAME, as for "resilient wait", but
+names one host. Of a URL with user and password these are tried as well, where its
+driver is installed.
 
 exit status: 0 all serve, 1 one does not, 2 usage
 """
@@ -42,7 +42,7 @@ exit status: 0 all serve, 1 one does not, 2 usage
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="resilient doctor",
         usage="resilient doctor TARGET... [options]",
         description="Say whether each target serves, and if not, why not, and what to do.",
@@ -52,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("targets", nargs="+", metavar="TARGET", help="host:port, a URL, unix:///path or env:NAME")
     parser.add_argument(
-        "-t", "--timeout", metavar="S", type=_timeout, default=2.0, help="seconds for each target (default: 2)"
+        "-t", "--timeout", metavar="TIME", type=_timeout, default=2.0, help="for each target: 2, 500ms, 1m (default: 2)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead")
     return parser
@@ -100,9 +100,9 @@ def _text(found: Diagnosis) -> str:
 
 def _timeout(text: str) -> float:
     try:
-        number = float(text.removesuffix("s"))
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= LONGEST_TIMEOUT:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, at most {LONGEST_TIMEOUT:g}")
-    return number
+        found = deadline(text).deadline
+    except PolicyError:
+        found = None
+    if found is None or found > LONGEST_TIMEOUT:
+        raise argparse.ArgumentTypeError(f"must be above 0 s and at most {LONGEST_TIMEOUT:g} s, such as 2, 500ms or 1m")
+    return found

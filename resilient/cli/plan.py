@@ -12,7 +12,7 @@ from ..errors import PolicyError
 from ..policy import Policy
 from ._chart import Sheet
 from ._expected import expect
-from ._wait._parser import Formatter
+from ._parsing import Formatter, Parser
 
 PRESETS: Final = {"startup": Policy.startup, "request": Policy.request, "background": Policy.background}
 """Policies that have a name, as they are in code: Policy.startup()."""
@@ -36,7 +36,7 @@ exit status: 0, or 2 where the policy cannot be read
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="resilient plan",
         usage="resilient plan [POLICY] [options]",
         description="Show how often a policy tries, when it gives up, and how soon it notices that a service is back.",

@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import logs
+from .._scrub import scrub
 from ..backoff import Backoff
 from ..errors import PolicyError
 from ..logs import log_events
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _UNITS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 _OBJECTS: Final = ("backoff", "retry", "stop", "observers")
 _KEYS: Final = ("attempts", "deadline", "backoff", "factor", "jitter", "retry", "name")
+_LONGEST_PROBLEM: Final = 1_000
 _NUMBER: Final = r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 
 
@@ -26,8 +28,17 @@ def read(text: str) -> dict[str, Any]:
     """Return the fields that a policy's text says.
 
     Raises:
-        PolicyError: an unknown or repeated key, or a value that cannot be read.
+        PolicyError: an unknown or repeated key, or a value that cannot be read. A URL that was given by mistake is
+            repeated without its password.
     """
+    try:
+        return _read(text)
+    except PolicyError as problem:
+        said = scrub(str(problem), _LONGEST_PROBLEM)
+    raise PolicyError(said)
+
+
+def _read(text: str) -> dict[str, Any]:
     if not isinstance(text, str):
         raise PolicyError(f"a policy's text must be a str, not {type(text).__name__}")
     try:

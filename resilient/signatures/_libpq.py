@@ -59,6 +59,13 @@ def signature(package: str, code: str) -> Signature:
                 text=rf"{_ANSWER}the database system is (?:starting up|shutting down|in recovery mode"
                 r"|not yet accepting connections|not accepting connections)",
             ),
+            # It serves, and not as `target_session_attrs=` asks: a standby that may be promoted, say.
+            Rule(
+                kind="not_ready",
+                classes=_CONNECTING,
+                text=rf"{_PREFIX}{_SERVER}?(?:session is (?:not )?read-only|server is (?:not )?in hot standby mode"
+                r"|could not make a writable connection to server )",
+            ),
             Rule(
                 kind="hopeless",
                 classes=_CONNECTING,

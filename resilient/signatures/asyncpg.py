@@ -13,5 +13,6 @@ SIGNATURE: Final = Signature(
     rules=(
         Rule(kind="not_ready", classes=frozenset({"PostgresError"}), codes=NOT_READY_STATES),
         Rule(kind="hopeless", classes=frozenset({"PostgresError"}), codes=HOPELESS_STATES),
+        Rule(kind="not_ready", classes=frozenset({"TargetServerAttributeNotMatched"})),
     ),
 )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-from typing import Any, Final
+from typing import Final
 
 from ...errors import PolicyError
 from ...policy import Policy
+from .._parsing import Formatter, Parser, deadline
 
 _EPILOG: Final = """\
 examples:
@@ -44,29 +43,9 @@ own. Everything that is printed here goes to stderr.
 """
 
 
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    """argparse's, which asks shutil for the width, once for each option: an import that costs a tenth of a start."""
-
-    def __init__(self, prog: str, **settings: Any) -> None:
-        super().__init__(prog, **{"width": _columns(), **settings})
-
-
-def _columns() -> int:
-    try:
-        columns = int(os.environ.get("COLUMNS", ""))
-    except ValueError:
-        columns = 0
-    if columns <= 0:
-        try:
-            columns = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns
-        except (OSError, ValueError):
-            columns = 0
-    return min(100, (columns or 80) - 2)
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of what stands before `--`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="resilient wait",
         usage="resilient wait TARGET [TARGET ...] [options] [-- COMMAND ...]",
         description="Wait until every target serves, then run COMMAND in the place of this process.",
@@ -114,16 +93,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _deadline(text: str) -> Policy:
-    from shlex import quote
-
-    return Policy.parse(f"deadline={quote(text)}")
-
-
 def _timeout(text: str) -> Policy:
     """Read a timeout, as the deadline of a policy: there None is a value."""
     try:
-        return _deadline(text)
+        return deadline(text)
     except PolicyError:
         raise argparse.ArgumentTypeError(f"must be above 0, such as 60, 90s, 5m, or none, not {text!r}") from None
 
@@ -132,7 +105,7 @@ def _stable_for(text: str) -> float:
     if text.strip("0") in ("", "."):
         return 0.0
     try:
-        found = _deadline(text).deadline
+        found = deadline(text).deadline
     except PolicyError:
         found = None
     if found is None:
