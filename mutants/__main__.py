@@ -40,6 +40,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "_recovery": (
         "test_retry.py",
         "test_call_circuits.py",
+        "test_call_telling.py",
         "test_parking.py",
         "test_recovery_corners.py",
         "test_parking_corners.py",

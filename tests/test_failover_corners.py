@@ -893,3 +893,16 @@ def test_where_the_stack_is_nearly_full_a_probe_that_is_refused_comes_back_or_is
             clock.now = now
         nothing_is_left(circuits)
     assert ends == {("ConnectionRefusedError", "open"), ("RecursionError", "open")}
+
+
+def test_a_call_that_has_interrupted_a_change_of_a_circuit_does_not_wait_there_and_says_why(
+    fake_clock: FakeClock, recorded_events: RecordedEvents
+) -> None:
+    """A signal handler, say: what it interrupted goes on when it has ended."""
+    circuits = tripped(A, B)
+    connect = retry_on_refused(Cluster(), policy=QUIET, targets=(A, B), breaker=circuits)
+    with circuits[B]._lock, pytest.raises(CircuitOpenError):
+        connect()
+    (event,) = recorded_events.of(RetriesExhausted)
+    assert event.reason == f"circuit {A}, {B} is being changed by the code that was interrupted for this call"
+    nothing_is_left(circuits, A)

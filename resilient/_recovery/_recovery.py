@@ -210,7 +210,7 @@ class Recovery:
             return False
         self._chosen()
         self._attempt_started = now = clock.now()
-        self._telling.failed_over(before, self.attempt, now)
+        self._telling.failed_over(self.attempt, now)
         if self._is_late(clock.now()):  # an observer took its time
             circuits.settle("neutral")
             self._telling.endpoint = before

@@ -59,9 +59,10 @@ class Telling:
 
     def remember(self, error: Exception) -> None:
         """Keep what this endpoint, one of several, said last."""
-        if self.tried is not None and self.endpoint is not None:
-            self.tried.pop(self.endpoint, None)  # the one that was tried last stands last
-            self.tried[self.endpoint] = EndpointFailure(target=self.endpoint, **self._said(error))
+        assert self.tried is not None
+        assert self.endpoint is not None
+        self.tried.pop(self.endpoint, None)  # the one that was tried last stands last
+        self.tried[self.endpoint] = EndpointFailure(target=self.endpoint, **self._said(error))
 
     def scheduled(self, error: Exception, attempt: int, now: float, delay: float) -> None:
         """Tell that another attempt follows."""
@@ -80,13 +81,13 @@ class Telling:
         )
         logs.tell(policy.observers, event)
 
-    def failed_over(self, before: Endpoint | None, attempt: int, now: float) -> None:
-        """Tell that the attempt goes on with another endpoint."""
-        failure = None if self.tried is None or before is None else self.tried.get(before)
-        if failure is None or self.endpoint is None or not self.wanted:
+    def failed_over(self, attempt: int, now: float) -> None:
+        """Tell that the attempt goes on with this endpoint, after what the one before has said."""
+        if not self.wanted:
             return
+        assert self.endpoint is not None
         event = FailedOver(
-            **{**self._call(attempt, now), **vars(failure)},
+            **{**self._call(attempt, now), **vars(self._failures()[-1])},
             next_target=self.endpoint,
             heartbeat=self._plan.beats(now),
         )
