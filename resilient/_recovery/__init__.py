@@ -5,7 +5,8 @@ Decides, and never pauses or calls the user's function: that is the drivers' par
 Nothing here may replace the client's error: what fails in here is logged, and the error flies.
 """
 
+from ._limits import LATE
 from ._plan import Plan, Target
-from ._recovery import LATE, Recovery
+from ._recovery import Recovery
 
 __all__ = ["LATE", "Plan", "Recovery", "Target"]

@@ -89,6 +89,12 @@ class Plan:
         self.multiplies: bool = _opted_in(policy.retry)
         self.warned: bool = False
 
+    @property
+    def title(self) -> str:
+        """The policy, by its name, and its call, for a log line."""
+        name = self.policy.name
+        return f"of {self.call}" if name is None else f"{scrub(name)} of {self.call}"
+
     def without_self(self) -> Plan:
         """Return this plan for the function of a bound method: its target is asked without the object."""
         ask = self.find_target

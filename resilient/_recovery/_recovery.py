@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -14,28 +12,24 @@ import tenacity
 
 from .. import clock, logs
 from .._circuit import Permit
-from .._scrub import scrub, type_name
-from .._traces import is_inside, mark, marks, raise_again, release_frames
+from .._scrub import type_name
+from .._traces import raise_again, release_frames
 from ..breaker import CircuitBreaker
 from ..endpoint import Endpoint
 from ..errors import CircuitOpenError, PolicyError
 from ..refusal import hides_refusal, known_refused, turned_away
 from ._circuits import Circuits
 from ._engine import Failure
+from ._limits import Limits
+from ._nesting import gave_up_inside, give_up, say_no_effect
 from ._plan import Plan
 from ._telling import Telling
 
 if TYPE_CHECKING:
     from ..clock import Signal
 
-LATE: Final = 0.25
-"""Seconds past the deadline up to which an attempt that was scheduled in time may still start."""
-
 HEADROOM: Final = 40
 """Frames that a decision, its log line and the next attempt may take at most beyond what the last attempt took."""
-
-_latest_end = float("-inf")
-"""When a call last gave up, anywhere in the process: most failing attempts need not look for a mark at all."""
 
 
 class Recovery:
@@ -48,10 +42,10 @@ class Recovery:
         "_ended",
         "_ending",
         "_engine",
-        "_final",
         "_frame",
         "_held",
         "_host",
+        "_limits",
         "_made",
         "_plan",
         "_preference",
@@ -84,7 +78,7 @@ class Recovery:
         self._state = tenacity.RetryCallState(plan.engine, None, args, kwargs)
         self._state.start_time = started
         self._telling = Telling(plan, started)
-        self._final = False
+        self._limits = Limits(plan, started)
         self._frame: FrameType | None = None
         self._held: BaseException | None = None  # the last error of the call's own
         self._made = 0  # attempts that have ended; one that a circuit turned away is none
@@ -211,7 +205,7 @@ class Recovery:
         self._chosen()
         self._attempt_started = now = clock.now()
         self._telling.failed_over(self.attempt, now)
-        if self._is_late(clock.now()):  # an observer took its time
+        if self._limits.late(clock.now()):  # an observer took its time
             circuits.settle("neutral")
             self._telling.endpoint = before
             return False
@@ -229,7 +223,7 @@ class Recovery:
             self._show(error, now)
             delay = self._end_round(error, now)
         except Exception as problem:  # noqa: BLE001  # nothing may replace the client's error
-            logs.complain(f"policy {self._policy_name()}", type_name(error), problem)
+            logs.complain(f"policy {self._plan.title}", type_name(error), problem)
             self._give_up(error, f"the policy failed with {type_name(problem)}")
             delay = None
         finally:
@@ -281,7 +275,7 @@ class Recovery:
             else:
                 delay = self._meet_open_circuit(error, opened)
         except Exception as problem:  # noqa: BLE001  # nothing may replace the client's error
-            logs.complain(f"policy {self._policy_name()}", type_name(error), problem)
+            logs.complain(f"policy {self._plan.title}", type_name(error), problem)
             self._give_up(error, f"the policy failed with {type_name(problem)}")
             delay = None
         finally:
@@ -309,7 +303,7 @@ class Recovery:
         try:
             answer = self._after_pause(now)
         except Exception as problem:  # noqa: BLE001  # nothing may replace the client's error
-            logs.complain(f"policy {self._policy_name()}", type_name(self._held or problem), problem)
+            logs.complain(f"policy {self._plan.title}", type_name(self._held or problem), problem)
             answer = f"the policy failed with {type_name(problem)}"
         finally:
             self._state.outcome = None
@@ -352,7 +346,7 @@ class Recovery:
     def _whom_to_ask(self) -> Endpoint | None:
         """Return the endpoint whose port can tell, or None where nobody would try again for its answer."""
         plan = self._plan
-        if not clock.patience or (plan.cancellation is not None and plan.cancellation.cancelled):
+        if not clock.patience or self._limits.cancelled:
             return None
         telling = self._telling
         if telling.endpoint is None:
@@ -369,12 +363,11 @@ class Recovery:
             return None
         if verdict is not True and inspect.isawaitable(verdict):
             raise PolicyError("the retry strategy gave an awaitable, and a decision never waits")
-        if not plan.multiplies and (inside := self._gave_up_inside(error)) is not None:
-            self._say_no_effect(inside)
+        if self._gave_up_inside(error):
             return None
         if plan.find_target is not None and self._telling.endpoint is None:
             self._telling.endpoint = plan.ask_for_target(state.args, state.kwargs)
-        if plan.cancellation is not None and plan.cancellation.cancelled:
+        if self._limits.cancelled:
             self._give_up(error, "cancelled")
             return None
         if plan.targets is not None:
@@ -391,13 +384,8 @@ class Recovery:
     def _may_go_on(self, now: float) -> bool:
         """Decide whether the next endpoint of this round is tried at once; `enter()` goes there."""
         circuits = self._circuits
-        self._to_go_on = circuits is not None and not self._is_late(now) and circuits.may_go_on(now)
+        self._to_go_on = circuits is not None and not self._limits.late(now) and circuits.may_go_on(now)
         return self._to_go_on
-
-    def _is_late(self, now: float) -> bool:
-        """Whether it is too late for an attempt."""
-        deadline = self._plan.policy.deadline
-        return deadline is not None and now - self._started > deadline + LATE
 
     def _end_round(self, error: Exception, now: float) -> float | None:
         """Decide what follows a failed attempt: over several endpoints, one at each that would let it go.
@@ -405,29 +393,25 @@ class Recovery:
         The strategies have been shown the error.
         """
         plan, state = self._plan, self._state
-        policy = plan.policy
         if self._engine is None:
             self._engine = state.retry_object = plan.engine.copy()
             self._engine.begin()
         try:
-            step = None if self._final else self._engine.iter(state)
+            step = None if self._limits.final else self._engine.iter(state)
         finally:
             self._engine.iter_state.reset()  # its actions are the engine's own methods: a circle only gc would end
         if not isinstance(step, tenacity.DoSleep):  # `_over` answered
-            self._give_up(error, self._limit())
+            self._give_up(error, self._limits.reached(self.attempt, now))
             return None
-        delay = float(step)
-        elapsed = now - self._started
         circuits = self._circuits
         if circuits is not None and circuits.block():
-            reason = self._without_hope(circuits.own, now)
+            reason = self._limits.without_hope(circuits.own, now)
             if reason is not None:
                 self._give_up(error, reason)
                 return None
             self._to_park = circuits.own
             return 0.0
-        if policy.deadline is not None and delay >= policy.deadline - elapsed:
-            self._final = True  # this delay ends at the deadline: one last attempt
+        delay = self._limits.pause(float(step), now)
         if self._telling.wanted:
             self._telling.scheduled(error, self.attempt, now, delay)
             return max(0.0, delay - (clock.now() - now))  # a slow observer's time is taken from the pause
@@ -435,7 +419,7 @@ class Recovery:
 
     def _after_pause(self, now: float) -> float | str | None:
         """Return seconds to wait on, the reason for giving up, or None: go."""
-        reason = self._ending or self._ended_while_waiting(now)
+        reason = self._ending or self._limits.ended(now)
         if reason is not None:
             return reason
         circuits = self._circuits
@@ -444,29 +428,18 @@ class Recovery:
             if answer is not None:
                 return answer
         if self._stopped(now):
-            return f"stop strategy {logs.name_of(self._plan.policy.stop)}"
+            return self._limits.stopped()
         if circuits is not None and circuits.own:
             circuits.begin_round(self._round())
             if not circuits.admit():
                 return self._park(circuits.own, now)
-            reason = self._ended_while_waiting(clock.now())  # observers have heard of a probe, and took their time
+            reason = self._limits.ended(clock.now())  # observers have heard of a probe, and took their time
             if reason is not None:
                 circuits.settle("neutral")
                 return reason
             self._chosen()
         self._state.attempt_number = self._made + 1
         self._attempt_started = now
-        return None
-
-    def _ended_while_waiting(self, now: float) -> str | None:
-        plan = self._plan
-        if plan.cancellation is not None and plan.cancellation.cancelled:
-            return "cancelled"
-        elapsed, deadline = now - self._started, plan.policy.deadline
-        if deadline is not None and elapsed > deadline + LATE:
-            return f"deadline {deadline:g} s, woken {elapsed - deadline:.2f} s late"
-        if deadline is not None and elapsed >= deadline:
-            self._final = True
         return None
 
     def _stopped(self, now: float) -> bool:
@@ -488,8 +461,7 @@ class Recovery:
         breaker = getattr(opened, "_source", None)
         if not isinstance(breaker, CircuitBreaker) or not clock.patience:
             return None
-        if not self._plan.multiplies and (inside := self._gave_up_inside(error)) is not None:
-            self._say_no_effect(inside)
+        if self._gave_up_inside(error):
             return None
         now = clock.now()
         circuits = self._circuits
@@ -512,7 +484,7 @@ class Recovery:
             self._seen = breaker.epoch
             return 0.0
         breakers = (breaker,) if circuits is None else circuits.turning_away(breaker)
-        reason = self._without_hope(breakers, now)
+        reason = self._limits.without_hope(breakers, now)
         if reason is None:
             self._to_park = breakers
         elif self._held is None:
@@ -524,17 +496,16 @@ class Recovery:
 
     def _park(self, breakers: tuple[CircuitBreaker, ...], now: float) -> float | str:
         """Wait for circuits: return for how many seconds at most, or the reason why not."""
-        plan = self._plan
         if not clock.patience:
             return "no retries"
-        if plan.cancellation is not None and plan.cancellation.cancelled:
+        if self._limits.cancelled:
             return "cancelled"
-        reason = self._without_hope(breakers, now)
+        reason = self._limits.without_hope(breakers, now)
         if reason is not None:
             return reason
         circuits = self._circuits
         if circuits is None:
-            circuits = self._circuits = Circuits((), None, None, plan.cancellation, self._host)
+            circuits = self._circuits = Circuits((), None, None, self._plan.cancellation, self._host)
         heartbeat = circuits.park(breakers)
         if heartbeat is None:
             return f"circuit {_names(breakers)} is being changed by the code that was interrupted for this call"
@@ -544,40 +515,16 @@ class Recovery:
 
     def _ask(self, now: float) -> float | str | None:
         """Return seconds to stay parked, the reason for giving up, or None: its time has come."""
-        circuits, deadline = self._circuits, self._plan.policy.deadline
+        circuits = self._circuits
         assert circuits is not None
         seconds = circuits.ask()
         if seconds is None:
             return None
-        reason = self._without_hope(circuits.lines, now)
+        reason = self._limits.without_hope(circuits.lines, now)
         if reason is not None:
             circuits.leave_lines()
             return reason
-        return seconds if deadline is None else min(seconds, self._started + deadline - now)
-
-    def _without_hope(self, breakers: Iterable[CircuitBreaker], now: float) -> str | None:
-        """Say why there is no sense in waiting for any of these circuits, or None."""
-        reasons: list[str] = []
-        for breaker in breakers:
-            reason = self._no_sense_in(breaker, now)
-            if reason is None:
-                return None
-            reasons.append(reason)
-        return "; ".join(dict.fromkeys(reasons))
-
-    def _no_sense_in(self, breaker: CircuitBreaker, now: float) -> str | None:
-        if breaker.state == "isolated":
-            return f"circuit {breaker.name} is isolated"
-        if breaker.makes_probe():
-            return f"circuit {breaker.name} waits for the very call that this one is a part of"
-        deadline = self._plan.policy.deadline
-        if deadline is None:
-            return None
-        if now - self._started >= deadline * (1 - 1e-12):
-            return f"deadline {deadline:g} s"
-        if not breaker.reachable_before(self._started + deadline):
-            return f"deadline {deadline:g} s, and circuit {breaker.name} is open for longer"
-        return None
+        return self._limits.remaining(seconds, now)
 
     def _open_error(self) -> CircuitOpenError:
         assert self._circuits is not None
@@ -593,48 +540,20 @@ class Recovery:
         assert circuits is not None
         return list(circuits.own) if plan.targets is None else [circuits.own[place] for place in plan.targets.places()]
 
-    def _limit(self) -> str:
-        """Say which limit has just ended the call."""
-        policy, attempts = self._plan.policy, self._plan.policy.attempts
-        if attempts is not None and self.attempt >= attempts:
-            return f"limit {attempts} attempt" + ("" if attempts == 1 else "s")
-        elapsed = (self._state.outcome_timestamp or 0.0) - self._started
-        if policy.deadline is not None and (self._final or elapsed >= policy.deadline):
-            return f"deadline {policy.deadline:g} s"
-        return f"stop strategy {logs.name_of(policy.stop)}"
-
     def _give_up(self, error: BaseException, reason: str) -> None:
-        global _latest_end
-        plan, now = self._plan, clock.now()
-        _latest_end = now
-        if self._frame is not None:
-            mark(error, self._started, plan, self._policy_name(), self._frame)
+        now = clock.now()
+        assert self._frame is not None  # whoever comes here has set it
+        give_up(error, self._plan, self._started, now, self._frame)
         self._telling.exhausted(error, self._made, now, reason)
 
-    def _gave_up_inside(self, error: BaseException) -> str | None:
-        """Return the name of the policy of a decorated call that gave up on this error during this attempt."""
-        if _latest_end < self._attempt_started:
-            return None
-        for its, frame in marks(error):
-            if its.started > self._attempt_started:
-                return its.policy  # that call began and ended within this attempt
-            if its.started == self._attempt_started:
-                # The clock is too coarse to tell, or stands still, and an exception object that is raised again and
-                # again carries the frames of earlier calls as well.
-                # Another thread's frames lead to that thread's beginning, and not to who waits for it.
-                inside = is_inside(frame, self._frame) if its.thread == threading.get_ident() else None
-                if inside or (inside is None and its.plan != id(self._plan)):
-                    return its.policy
-        return None
-
-    def _say_no_effect(self, inside: str) -> None:
-        if not self._plan.warned:
-            self._plan.warned = True
-            logs.say(logging.WARNING, "policy %s has no effect: policy %s retries inside", self._policy_name(), inside)
-
-    def _policy_name(self) -> str:
-        name = self._plan.policy.name
-        return f"of {self._plan.call}" if name is None else f"{scrub(name)} of {self._plan.call}"
+    def _gave_up_inside(self, error: BaseException) -> bool:
+        """Whether a decorated call inside of this one has given up on the error, so that it is not tried again."""
+        if self._plan.multiplies:
+            return False
+        inside = gave_up_inside(error, self._plan, self._attempt_started, self._frame)
+        if inside is not None:
+            say_no_effect(self._plan, inside)
+        return inside is not None
 
 
 def _names(breakers: Iterable[CircuitBreaker]) -> str:
