@@ -19,7 +19,7 @@ from fake_servers import postgres, redis_server, serve, silence
 
 from resilient.cli import COMMANDS, doctor
 from resilient.diagnosis import CODES
-from resilient.testing import refused_port
+from resilient.testing import LateServer, refused_port
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="terminals are of POSIX")
 SECRET = "s3cr3t%2Fw0rd"
@@ -50,6 +50,22 @@ def test_a_target_that_does_not_is_1() -> None:
     assert "  - 127.0.0.1 refused the connection at once" in done.stdout
     assert f"on this machine nothing listens on port {port}" in done.stdout
     assert "\033" not in done.stdout
+
+
+def test_each_host_of_a_text_that_names_several_is_looked_at(late_server: LateServer, refused_port: int) -> None:
+    """And no password of theirs is shown."""
+    late_server.up()
+    text = f"redis://:{SECRET}@127.0.0.1:{refused_port},127.0.0.1:{late_server.port}/0"
+    for target in (text, "env:CACHE_URLS"):
+        done = run("doctor", "--json", "-t", "1", target, f"127.0.0.1:{late_server.port}", CACHE_URLS=text)
+        found = [json.loads(line)["target"] for line in done.stdout.splitlines()]
+        assert found == [
+            f"redis://127.0.0.1:{refused_port}",
+            f"redis://127.0.0.1:{late_server.port}",
+            f"127.0.0.1:{late_server.port}",
+        ]
+        assert done.returncode == 1
+        assert SECRET not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

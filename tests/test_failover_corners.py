@@ -299,6 +299,19 @@ def test_a_limit_ends_a_round_whose_last_endpoint_was_turned_away_by_a_circuit_i
     ]
 
 
+def test_where_a_circuit_inside_ends_the_last_round_nothing_is_paused_and_no_further_leave_is_asked_for(
+    fake_clock: FakeClock,
+) -> None:
+    circuits = breakers(trip_after=5)
+    plan = Plan(QUIET.replace(attempts=1), "connect", None, None, circuits, Targets(A, B))
+    its = Recovery(plan, clock.now(), (), {}, circuits[A], circuits[A].sound)
+    assert (failed(its, refusal()), its.enter(0), its.endpoint) == (0, None, B)
+    assert failed(its, open_for(10).rejection()) == 0  # the error of its own is raised outside of this one's handler
+    assert (its.enter(0), its.over, its.endpoint) == (None, True, B)
+    with pytest.raises(ConnectionRefusedError):
+        its.reraise()
+
+
 @on_every_driver
 def test_a_pause_follows_a_round_whose_last_endpoint_was_turned_away_by_a_circuit_inside(
     driver: Driver, fake_clock: FakeClock

@@ -19,6 +19,7 @@ from ..diagnosis import Diagnosis, diagnose
 from ..diagnosis._bounded import Look
 from ..endpoint import Endpoint
 from ..errors import PolicyError, TargetError
+from ..failover import split
 from ._parsing import Formatter, Parser, deadline
 from ._wait._secrets import hide_from_process_table
 
@@ -32,9 +33,9 @@ examples:
   resilient doctor env:DATABASE_URL       keeps the password out of the process table
   resilient doctor localhost:5432 --json
 
-TARGET is host:port, a URL, unix:///path or env:NAME, as for "resilient wait", but
-names one host. Of a URL with user and password these are tried as well, where its
-driver is installed.
+TARGET is host:port, a URL, unix:///path or env:NAME, as for "resilient wait". Of a text
+that names several hosts, each is looked at. Of a URL with user and password these are
+tried as well, where its driver is installed.
 
 exit status: 0 all serve, 1 one does not, 2 usage
 """
@@ -62,12 +63,15 @@ def run(argv: Sequence[str]) -> int:
     """Print a diagnosis of each target, in the order given. Returns 0 if all of them serve, else 1."""
     parser = make_parser()
     said = parser.parse_intermixed_args(list(argv))
-    targets: list[str] = list(dict.fromkeys(said.targets))
+    hosts: dict[str, list[tuple[Endpoint, str]]] = {}
     try:
-        names = [str(Endpoint.parse(target)) for target in targets]
+        for text in said.targets:
+            hosts[text] = split(text)
     except TargetError as problem:
         parser.error(str(problem))
-    hide_from_process_table(list(zip(targets, names, strict=True)))
+    hide_from_process_table([(text, ", ".join(str(it) for it, _ in its)) for text, its in hosts.items()])
+    each = [[text] if len(its) == 1 else [own for _, own in its] for text, its in hosts.items()]
+    targets = list(dict.fromkeys(target for its in each for target in its))
     mute = logging.NullHandler()  # or else drivers' own warnings would stand between the lines, and secrets in them
     logging.getLogger().addHandler(mute)
     serves = True
