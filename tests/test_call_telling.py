@@ -34,15 +34,16 @@ def test_what_each_endpoint_said_last_is_kept_and_the_latest_stands_last(fake_cl
 
 def test_a_call_that_goes_on_tells_what_the_endpoint_before_has_said(fake_clock: FakeClock) -> None:
     told: list[Event] = []
-    its = telling(told, targets=Targets(A, B))
+    its = telling(told, targets=Targets(A, B, C))
     its.tried = {}
-    its.endpoint = A
-    its.remember(refusal("one"))
-    its.endpoint = B
+    for endpoint, text in ((A, "one"), (B, "two")):
+        its.endpoint = endpoint
+        its.remember(refusal(text))
+    its.endpoint = C
     its.failed_over(1, 2.5)
     (event,) = told
     assert isinstance(event, FailedOver)
-    assert (event.target, event.next_target, event.error_text) == (A, B, str(refusal("one")))
+    assert (event.target, event.next_target, event.error_text) == (B, C, str(refusal("two")))
     assert (event.attempt, event.elapsed, event.heartbeat) == (1, 2.5, True)
 
 

@@ -383,8 +383,8 @@ class Recovery:
 
     def _may_go_on(self, now: float) -> bool:
         """Decide whether the next endpoint of this round is tried at once; `enter()` goes there."""
-        circuits = self._circuits
-        self._to_go_on = circuits is not None and not self._limits.late(now) and circuits.may_go_on(now)
+        assert self._circuits is not None
+        self._to_go_on = not self._limits.late(now) and self._circuits.may_go_on(now)
         return self._to_go_on
 
     def _end_round(self, error: Exception, now: float) -> float | None:
