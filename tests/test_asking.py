@@ -335,7 +335,9 @@ def test_each_endpoint_has_its_own_circuit(driver: Driver, refused_port: int) ->
 @on_both_twins
 def test_a_probe_whose_error_hides_reopens_the_circuit(driver: Driver, refused_port: int) -> None:
     """Parked, woken for the probe, asked, parked again, until the deadline."""
-    breaker = CircuitBreaker("db", trip_after=1, cooldown=Backoff(initial=0.05, maximum=0.05), observers=())
+    breaker = CircuitBreaker(
+        "db", trip_after=1, cooldown=Backoff(initial=0.05, maximum=0.05, jitter="none"), observers=()
+    )
     client = hidden()
     policy = QUIET.replace(deadline=0.4, backoff=AT_ONCE)
     driver.fail(client, policy=policy, target=f"127.0.0.1:{refused_port}", breaker=breaker)

@@ -30,6 +30,7 @@ from test_handshakes_talking import certificate, inside_tls  # noqa: F401
 from resilient.cli._servers import LocalServer, PostgresServer, ServerError, ValkeyServer
 from resilient.cli._wait import _lines
 from resilient.cli._wait._books import Row, verdict
+from resilient.cli._wait._lines import Live
 from resilient.cli._wait._options import MOST_TARGETS, read
 from resilient.cli._wait._parser import make_parser
 from resilient.cli._wait._secrets import Mask
@@ -626,6 +627,38 @@ def test_attempts_are_told_above_the_live_lines() -> None:
     seen = [line for line in screen_of(terminal.text) if not line.startswith("resilient wait: ")]
     assert len(seen) == 1
     assert all(f"; attempt {number}, " in terminal.text for number in (1, 2, 3, 4))
+
+
+class Torn(Live):
+    """A screen on which a signal comes out of the writing: of the picture, or of its erasing."""
+
+    def __init__(self, *, picture: bool) -> None:
+        super().__init__(read(["127.0.0.1:1", "-v"]))
+        self.rows = [Row("127.0.0.1:1")]
+        self.text = ""
+        self.tears = False
+        self._picture = picture
+
+    def write(self, text: str) -> None:
+        self.text += text
+        if self.tears and self._picture == ("waiting" in text):
+            self.tears = False
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("picture", [True, False])
+def test_what_a_signal_interrupts_is_drawn_over(picture: bool) -> None:
+    """And neither left there nor taken for lines of a log above it."""
+    screen = Torn(picture=picture)
+    screen.line("above")
+    screen.tears = True
+    with pytest.raises(KeyboardInterrupt):
+        screen.tick(0.1)
+        screen.failed(screen.rows[0], 0.1, 0.1, news=True)
+    screen.stopped(signal.SIGINT)
+    first, second, third = screen_of(screen.text.replace("\n", "\r\n"))  # as a terminal does
+    assert (first, third) == ("resilient wait: above", "resilient wait: stopped by SIGINT")
+    assert second.startswith("127.0.0.1:1  ")
 
 
 def test_more_targets_than_lines_are_summed_up() -> None:

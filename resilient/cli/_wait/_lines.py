@@ -135,8 +135,9 @@ class Live(Log):
         if len(rows) < len(self.rows):
             serving = sum(row.state == "serves" for row in self.rows)
             picture.append(f"and {len(self.rows) - len(rows)} more; {serving} of {len(self.rows)} serve")
-        self.write(self._back() + "".join(f"{line}\033[K\n" for line in picture) + "\033[J")
-        self._drawn = len(picture)
+        back = self._back()
+        self._drawn = len(picture)  # before it is written: a signal mostly comes out of the writing
+        self.write(back + "".join(f"{line}\033[K\n" for line in picture) + "\033[J")
 
     def _row(self, row: Row, width: int, columns: int) -> str:
         elapsed = row.elapsed if row.over else self._elapsed
@@ -159,8 +160,8 @@ class Live(Log):
 
     def _erase(self) -> None:
         if self._drawn:
-            self.write(f"{self._back()}\033[J")
-            self._drawn = 0
+            back, self._drawn = self._back(), 0
+            self.write(f"{back}\033[J")
         self._next = 0.0
 
 
