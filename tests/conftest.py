@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -57,3 +58,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 # At the end: that file imports this one.
 from machine_servers import mariadb, mosquitto, nats, rabbitmq  # noqa: E402, F401
+
+
+@pytest.fixture
+def connects(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The settings of each real connect that is made by `socket.create_connection`."""
+    real, made = socket.create_connection, list[dict[str, Any]]()
+
+    def counted(address: tuple[str, int], **settings: Any) -> socket.socket:
+        made.append(settings)
+        return real(address, **settings)
+
+    monkeypatch.setattr(socket, "create_connection", counted)
+    return made

@@ -1,4 +1,4 @@
-"""The pages of the manual, read: blocks, tables, headings, links. Nothing is run here.
+"""The pages of the manual, read: blocks, tables, headings, links. Nothing is run here but by `names_of`.
 
 Only the Markdown that the pages use is understood: fenced blocks, `#` headings, pipe tables, inline links, and HTML
 comments of the form `<!-- key: value -->` on the lines before a block, which say how the tests treat it.
@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -201,3 +202,11 @@ def section(title: str, *, page: str | None = None) -> Section:
     found = [section for page_ in pages for section in page_.sections if section.title == title]
     assert len(found) == 1, f"{title!r} heads {len(found)} sections of {page or 'the reference'}, and should head one"
     return found[0]
+
+
+def names_of(page: str) -> dict[str, Any]:
+    """Run the blocks of a page and return its names, new ones at each call."""
+    names: dict[str, Any] = {}
+    for block in BY_NAME[page].blocks:
+        exec(compile(block.text, str(block), "exec"), names)
+    return names

@@ -19,6 +19,7 @@ import pytest
 import redis
 import valkey
 from conftest import ready_to_start
+from fake_servers import serve
 from guarding import Guarded, lasting_valkey
 
 from resilient import Backoff, CircuitBreaker, CircuitBreakers, Endpoint, Policy
@@ -28,6 +29,9 @@ from resilient.clients.redis import ping, serves
 from resilient.testing import late_server, refused_port
 
 __all__ = ["lasting_valkey"]
+
+TLS_HANDSHAKE = b"\x16\x03"
+"""How a client hello begins (RFC 8446, 5.1)."""
 
 LIBRARIES = {"redis": "Redis", "valkey": "Valkey"}
 
@@ -581,3 +585,32 @@ def test_a_url_serves(server: ValkeyServer) -> None:
     assert "secret" not in str(raised.value)
     with refused_port() as port, pytest.raises(redis.ConnectionError):
         serves(f"redis://127.0.0.1:{port}", 5.0)
+
+
+@on_each_library
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_url_that_asks_for_tls_never_sends_its_password_in_clear(library: Any, asynchronous: bool) -> None:
+    """A handshake, and nothing else, is what a server hears."""
+    heard: list[bytes] = []
+
+    def hear(connection: socket.socket) -> None:
+        heard.append(connection.recv(65_536))
+
+    with serve(hear) as port:
+        url = f"{library.__name__}s://:s3cret@127.0.0.1:{port}/0"
+        if asynchronous:
+
+            async def main() -> None:
+                client = guard(importlib.import_module(f"{library.__name__}.asyncio").from_url(url))
+                with pytest.raises(library.exceptions.ConnectionError):
+                    await ask_async(client)
+                await close_async(client)
+
+            asyncio.run(main())
+        else:
+            client = guard(library.from_url(url))
+            with pytest.raises(library.exceptions.ConnectionError):
+                ask(client)
+            close_sync(client)
+    assert heard
+    assert all(words.startswith(TLS_HANDSHAKE) and b"s3cret" not in words for words in heard)

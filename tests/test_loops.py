@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from pages import BY_NAME
+from pages import names_of
 
 from resilient import retry_on_refused
 from resilient.testing import FakeClock, LateServer
@@ -33,23 +33,7 @@ class Run:
 @pytest.fixture
 def page() -> dict[str, Any]:
     """The functions of the page."""
-    names: dict[str, Any] = {}
-    for block in BY_NAME[PAGE].blocks:
-        exec(compile(block.text, str(block), "exec"), names)
-    return names
-
-
-@pytest.fixture
-def connects(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The settings of each real connect that is made."""
-    real, made = socket.create_connection, []
-
-    def counted(address: tuple[str, int], **settings: Any) -> socket.socket:
-        made.append(settings)
-        return real(address, **settings)
-
-    monkeypatch.setattr(socket, "create_connection", counted)
-    return made
+    return names_of(PAGE)
 
 
 def by_hand(function: Callable[..., Any], port: int, connects: list[Any], monkeypatch: pytest.MonkeyPatch) -> Run:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import errno
 import inspect
 import logging
 import socket
@@ -17,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import backoff
 import circuitbreaker
@@ -30,7 +31,8 @@ import stamina.instrumentation
 import tenacity
 import trio
 from conftest import ready_to_start
-from pages import BY_NAME, Table, code, section
+from drivers import refusal
+from pages import Table, code, names_of, section
 
 import resilient
 from resilient import Backoff, CallRecovered, CircuitBreaker, CircuitOpenError, Policy, retry_on_refused
@@ -56,32 +58,10 @@ class Time:
         return datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(seconds=self.now)
 
 
-class Connects(list[int]):
-    """The ports of the connects that were really made."""
-
-    def since(self, before: int) -> int:
-        return len(self) - before
-
-
 @pytest.fixture
 def page() -> dict[str, Any]:
     """The names of the page, new ones for each test: circuits are closed."""
-    names: dict[str, Any] = {}
-    for block in BY_NAME[PAGE].blocks:
-        exec(compile(block.text, str(block), "exec"), names)
-    return names
-
-
-@pytest.fixture
-def connects(monkeypatch: pytest.MonkeyPatch) -> Connects:
-    real, made = socket.create_connection, Connects()
-
-    def counted(address: tuple[str, int], **settings: Any) -> socket.socket:
-        made.append(address[1])
-        return real(address, **settings)
-
-    monkeypatch.setattr(socket, "create_connection", counted)
-    return made
+    return names_of(PAGE)
 
 
 @contextlib.contextmanager
@@ -110,12 +90,26 @@ def end_of(call: Callable[..., Any], *args: Any) -> Any:
     """What a call gives: its result, or the class of what it raises."""
     try:
         return call(*args)
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C as well: what becomes of it differs
         return type(error)
 
 
-def refuse() -> None:
-    raise ConnectionRefusedError(111, "Connection refused")
+def both_are_refused(theirs: Callable[..., Any], ours: Callable[..., Any], port: int, connects: list[Any]) -> Time:
+    """Both make ten attempts, which end in the client's own error; returns their time."""
+    with their_time() as passed:
+        assert end_of(theirs, HOST, port) is ConnectionRefusedError
+    assert len(connects) == 10
+    assert end_of(ours, HOST, port) is ConnectionRefusedError
+    assert len(connects) == 20
+    return passed
+
+
+def refuse() -> NoReturn:
+    raise refusal()
+
+
+def is_refusal(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ECONNREFUSED
 
 
 def at_top(low: float, high: float) -> float:
@@ -158,17 +152,11 @@ def test_stamina_and_ours_make_the_same_attempts_with_the_same_pauses_before_jit
     page: dict[str, Any],
     refused_port: int,
     fake_clock: FakeClock,
-    connects: Connects,
+    connects: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("random.uniform", at_bottom)
-    with their_time() as passed:
-        assert end_of(page[theirs], HOST, refused_port) is ConnectionRefusedError
-    assert len(connects) == 10
-
-    assert end_of(page[ours], HOST, refused_port) is ConnectionRefusedError
-    assert len(connects) == 20
-
+    passed = both_are_refused(page[theirs], page[ours], refused_port, connects)
     high = [page["ten_attempts"].backoff.high(retry) for retry in range(1, 10)]
     assert passed.pauses == pytest.approx(high)
     assert high == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5])
@@ -267,7 +255,7 @@ def test_the_error_that_comes_out_is_the_last_one_itself(
     raised: list[Exception] = []
 
     def fails(*_: Any, **__: Any) -> None:
-        raised.append(ConnectionRefusedError(111, f"number {len(raised)}"))
+        raised.append(refusal(f"number {len(raised)}"))
         raise raised[-1]
 
     with pytest.MonkeyPatch.context() as patch, their_time():
@@ -317,7 +305,7 @@ def test_stamina_and_ours_run_coroutines_on_asyncio_and_trio(run: Callable[..., 
     async def connect(made: list[None]) -> str:
         made.append(None)
         if len(made) < 3:
-            raise ConnectionRefusedError(111, "Connection refused")
+            refuse()
         return "connected"
 
     quick = Policy(backoff=Backoff(initial=0.001, maximum=0.001))
@@ -338,7 +326,9 @@ def test_the_number_of_an_attempt_counts_from_one_on_both_sides() -> None:
     assert not hasattr(ours, "next_wait")
 
 
-def test_no_retries_stands_for_set_active(page: dict[str, Any], refused_port: int, connects: Connects) -> None:
+def test_no_retries_stands_for_set_active(
+    page: dict[str, Any], refused_port: int, connects: list[dict[str, Any]]
+) -> None:
     stamina.set_active(False)
     try:
         assert end_of(page["connect_with_stamina"], HOST, refused_port) is ConnectionRefusedError
@@ -351,7 +341,7 @@ def test_no_retries_stands_for_set_active(page: dict[str, Any], refused_port: in
 
 
 def test_set_testing_replaces_the_attempts_and_the_fake_clock_keeps_the_policy(
-    page: dict[str, Any], refused_port: int, fake_clock: FakeClock, connects: Connects
+    page: dict[str, Any], refused_port: int, fake_clock: FakeClock, connects: list[dict[str, Any]]
 ) -> None:
     with stamina.set_testing(True, attempts=3), their_time() as passed:
         assert end_of(page["connect_with_stamina"], HOST, refused_port) is ConnectionRefusedError
@@ -392,7 +382,7 @@ def test_stamina_retries_a_generator_function_and_here_it_is_a_type_error() -> N
     def numbers() -> Iterator[int]:
         runs.append(None)
         if len(runs) < 3:
-            raise ConnectionRefusedError(111, "Connection refused")
+            refuse()
         yield 1
 
     with their_time():
@@ -409,21 +399,15 @@ def test_backoff_and_ours_make_the_same_attempts_in_the_same_time_where_the_draw
     page: dict[str, Any],
     refused_port: int,
     fake_clock: FakeClock,
-    connects: Connects,
+    connects: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At the upper end of each range: without jitter, that is."""
     monkeypatch.setattr("random.uniform", at_top)
-    with their_time() as passed:
-        assert end_of(page["connect_with_backoff"], HOST, refused_port) is ConnectionRefusedError
-    assert len(connects) == 10
-
     policy = page["one_minute"]
     top = Backoff(initial=policy.backoff.initial, maximum=policy.backoff.maximum, jitter="none")
     ours = retry_on_refused(policy=policy.replace(backoff=top))(page["connect_within_a_minute"].__wrapped__)
-    assert end_of(ours, HOST, refused_port) is ConnectionRefusedError
-    assert len(connects) == 20
-
+    passed = both_are_refused(page["connect_with_backoff"], ours, refused_port, connects)
     assert passed.pauses == pytest.approx(fake_clock.sleeps)
     assert passed.pauses == pytest.approx([1, 2, 4, 8, 10, 10, 10, 10, 5])
     assert passed.now == pytest.approx(fake_clock.now()) == 60
@@ -457,7 +441,7 @@ def test_backoff_without_limits_goes_on_with_pauses_that_double_and_ours_ends_af
 
     def connect() -> str:
         tries.append(None)
-        return "connected" if len(tries) > 30 else refuse()  # type: ignore[func-returns-value]
+        return "connected" if len(tries) > 30 else refuse()
 
     with their_time() as passed:
         assert backoff.on_exception(backoff.expo, ConnectionRefusedError)(connect)() == "connected"
@@ -503,9 +487,9 @@ def test_giveup_ends_and_our_retry_goes_on(fake_clock: FakeClock) -> None:
         refuse()
 
     with their_time():
-        decorate = backoff.on_exception(backoff.expo, OSError, max_tries=3, giveup=lambda error: error.errno == 111)
+        decorate = backoff.on_exception(backoff.expo, OSError, max_tries=3, giveup=is_refusal)
         assert end_of(decorate(connect), "backoff") is ConnectionRefusedError
-    retry = tenacity.retry_if_exception(lambda error: error.errno == 111)  # type: ignore[attr-defined]
+    retry = tenacity.retry_if_exception(is_refusal)
     assert end_of(retry_on_refused(policy=Policy(attempts=3, retry=retry))(connect), "ours") is ConnectionRefusedError
     assert tries == {"backoff": 1, "ours": 3}
 
@@ -538,7 +522,7 @@ def test_backoff_runs_coroutines_on_asyncio_and_fails_at_the_first_pause_on_trio
     @backoff.on_exception(backoff.expo, ConnectionRefusedError, factor=0.001)
     async def connect() -> str:
         made.append(None)
-        return "connected" if len(made) % 3 == 0 else refuse()  # type: ignore[func-returns-value]
+        return "connected" if len(made) % 3 == 0 else refuse()
 
     assert asyncio.run(connect()) == "connected"
     assert len(made) == 3
@@ -603,7 +587,7 @@ def test_backoff_tells_of_every_success_and_ours_of_those_after_a_failure(record
 OTHERS = ("connect_with_pybreaker", "connect_with_circuitbreaker")
 
 
-def make_breakers(failures: int = 1, seconds: float = 30) -> dict[str, Callable[[Any], Any]]:
+def make_breakers(failures: int = 1, seconds: float = 30) -> dict[str, Any]:
     """A breaker of each kind, with the same thresholds."""
     return {
         "pybreaker": pybreaker.CircuitBreaker(fail_max=failures, reset_timeout=seconds),
@@ -669,7 +653,7 @@ def test_all_three_open_at_the_fifth_failure_and_try_once_after_thirty_seconds(
     page: dict[str, Any],
     refused_port: int,
     fake_clock: FakeClock,
-    connects: Connects,
+    connects: list[dict[str, Any]],
 ) -> None:
     """How each call ends, and how many connects it makes."""
     with their_time() as passed:
@@ -678,7 +662,7 @@ def test_all_three_open_at_the_fifth_failure_and_try_once_after_thirty_seconds(
         def call() -> None:
             before = len(connects)
             end = end_of(page[name], HOST, refused_port)
-            seen.append((end, connects.since(before)))
+            seen.append((end, len(connects) - before))
 
         def wait(seconds: float) -> None:
             passed.now += seconds
@@ -724,14 +708,22 @@ def test_our_error_of_an_open_circuit_is_a_refusal_and_theirs_are_not() -> None:
         assert theirs.__bases__ == (Exception,)
 
 
+ENDS_OF_PSYCOPG = {
+    "pybreaker": pybreaker.CircuitBreakerError,
+    "circuitbreaker": psycopg.OperationalError,
+    "ours": psycopg.OperationalError,
+}
+"""What comes out of a call that psycopg's error ends: pybreaker's circuit opens, and says so instead."""
+
+
 def test_a_wrong_password_is_a_failure_for_the_others_and_for_ours_an_answer(postgres: PostgresServer) -> None:
     def connect() -> psycopg.Connection[Any]:
         return psycopg.connect(postgres.url.replace("s3cret", "wrong"), connect_timeout=5)
 
-    states = {}
-    for name, breaker in make_breakers().items():
-        assert end_of(breaker(connect)) is not None
-        states[name] = state_of(breaker)
+    breakers = make_breakers()
+    ends = {name: end_of(breaker(connect)) for name, breaker in breakers.items()}
+    assert ends == ENDS_OF_PSYCOPG
+    states = {name: state_of(breaker) for name, breaker in breakers.items()}
     assert states == {"pybreaker": "open", "circuitbreaker": "open", "ours": "closed"}
 
 
@@ -760,8 +752,8 @@ def test_psycopgs_refusal_opens_pybreaker_and_ours_and_not_a_circuitbreaker_for_
     breakers = make_breakers() | {
         "circuitbreaker": circuitbreaker.CircuitBreaker(1, expected_exception=ConnectionRefusedError)
     }
-    for breaker in breakers.values():
-        assert end_of(breaker(connect)) is not None
+    ends = {name: end_of(breaker(connect)) for name, breaker in breakers.items()}
+    assert ends == ENDS_OF_PSYCOPG
     states = {name: state_of(breaker) for name, breaker in breakers.items()}
     assert states == {"pybreaker": "open", "circuitbreaker": "closed", "ours": "open"}
 
@@ -828,7 +820,7 @@ class Door:
             time.sleep(0.1)
         with self._lock:
             self.inside -= 1
-        return "connected" if self.serves else refuse()  # type: ignore[func-returns-value]
+        return "connected" if self.serves else refuse()
 
 
 def test_at_half_open_one_thread_connects_with_pybreaker_and_then_the_others_one_by_one() -> None:
@@ -843,7 +835,7 @@ def test_at_half_open_one_thread_connects_with_pybreaker_and_then_the_others_one
 def test_at_half_open_one_thread_connects_with_pybreaker_and_where_it_fails_the_others_do_not() -> None:
     breaker = make_breakers(seconds=5)["pybreaker"]
     end_of(breaker(refuse))
-    breaker.half_open()  # type: ignore[attr-defined]
+    breaker.half_open()
     door = Door(serves=False)
 
     assert in_threads(breaker(door.connect)) == {pybreaker.CircuitBreakerError: THREADS}
@@ -894,7 +886,7 @@ def interrupt() -> None:
 def test_ctrl_c_is_a_failure_for_pybreaker_and_comes_out_as_its_own_error_where_it_opens_the_circuit() -> None:
     breaker = make_breakers(failures=2)["pybreaker"]
     assert end_of(breaker(interrupt)) is KeyboardInterrupt
-    assert breaker.fail_counter == 1  # type: ignore[attr-defined]
+    assert breaker.fail_counter == 1
     assert end_of(breaker(interrupt)) is pybreaker.CircuitBreakerError
     assert state_of(breaker) == "open"
 
@@ -903,7 +895,7 @@ def test_ctrl_c_is_a_success_for_circuitbreaker() -> None:
     breaker = make_breakers(failures=2)["circuitbreaker"]
     end_of(breaker(refuse))
     assert end_of(breaker(interrupt)) is KeyboardInterrupt
-    assert breaker.failure_count == 0  # type: ignore[attr-defined]
+    assert breaker.failure_count == 0
 
 
 def test_ctrl_c_closes_a_half_open_circuitbreaker() -> None:

@@ -540,6 +540,8 @@ class Recovery:
         assert circuits is not None
         return list(circuits.own) if plan.targets is None else [circuits.own[place] for place in plan.targets.places()]
 
+    # Giving up.
+
     def _give_up(self, error: BaseException, reason: str) -> None:
         now = clock.now()
         assert self._frame is not None  # whoever comes here has set it

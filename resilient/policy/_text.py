@@ -35,7 +35,7 @@ def read(text: str) -> dict[str, Any]:
         return _read(text)
     except PolicyError as problem:
         said = scrub(str(problem), _LONGEST_PROBLEM)
-    raise PolicyError(said)
+    raise PolicyError(said)  # out here, where the first one is no context of it
 
 
 def _read(text: str) -> dict[str, Any]:
